@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Encoders x -> q(z|x) and decoders z -> p(x|z) as Keras models."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tf_decomp.errors import InputError
+from tf_decomp.likelihoods import (
+    BernoulliLikelihood,
+    LaplaceLikelihood,
+    NormalLikelihood,
+)
+from tf_decomp.posteriors import LaplacePosterior, NormalPosterior
+
+tfd = tfp.distributions
+layers = keras.layers
+_register = keras.saving.register_keras_serializable("tf_decomp")
+
+POSTERIORS = {"normal": NormalPosterior, "laplace": LaplacePosterior}
+LIKELIHOODS = {
+    "normal": NormalLikelihood,
+    "laplace": LaplaceLikelihood,
+    "bernoulli": BernoulliLikelihood,
+}
+
+
+class _Network(keras.Model):
+    """A body of Keras layers under a distribution head, rebuilt from its arguments."""
+
+    def __init__(
+        self,
+        body: Sequence[keras.layers.Layer],
+        head: tfp.layers.DistributionLambda,
+        config: dict[str, Any],
+        kwargs: dict[str, Any],
+    ) -> None:
+        super().__init__(**kwargs)
+        self.body = keras.Sequential(body)
+        self.head = head
+        self._config = config
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tfd.Distribution:
+        return self.head(self.body(inputs, training=training))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, **self._config}
+
+
+@_register
+class MLPEncoder(_Network):
+    """x [batch, data_dim] -> q(z|x), through dense ReLU layers.
+
+    Args:
+        latent_dim: Number of latent dimensions.
+        hidden: Units of the hidden layers.
+        posterior: "normal" or "laplace".
+        **kwargs: Arguments of `keras.Model`.
+
+    Raises:
+        InputError: The posterior is not known.
+
+    Example:
+        >>> MLPEncoder(latent_dim=2)(tf.zeros([5, 3])).mean()
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        hidden: Sequence[int] = (100,),
+        posterior: str = "normal",
+        **kwargs: Any,
+    ) -> None:
+        head = _choose("posterior", POSTERIORS, posterior)
+        super().__init__(
+            [*_dense(hidden), layers.Dense(head.params_size(latent_dim))],
+            head(latent_dim),
+            {"latent_dim": latent_dim, "hidden": list(hidden), "posterior": posterior},
+            kwargs,
+        )
+
+
+@_register
+class MLPDecoder(_Network):
+    """z [batch, latent_dim] -> p(x|z) of vectors, through dense ReLU layers.
+
+    Args:
+        data_dim: Length of one datum.
+        hidden: Units of the hidden layers.
+        likelihood: "normal" (scale given by the network), "laplace" (likewise) or
+            "bernoulli".
+        **kwargs: Arguments of `keras.Model`.
+
+    Raises:
+        InputError: The likelihood is not known.
+
+    Example:
+        >>> MLPDecoder(data_dim=3)(tf.zeros([5, 2])).mean()
+    """
+
+    def __init__(
+        self,
+        data_dim: int,
+        hidden: Sequence[int] = (100,),
+        likelihood: str = "normal",
+        **kwargs: Any,
+    ) -> None:
+        head = _choose("likelihood", LIKELIHOODS, likelihood)([data_dim])
+        super().__init__(
+            [*_dense(hidden), layers.Dense(head.params_size())],
+            head,
+            {"data_dim": data_dim, "hidden": list(hidden), "likelihood": likelihood},
+            kwargs,
+        )
+
+
+@_register
+class ConvEncoder(_Network):
+    """Images [batch, height, width, channels] -> q(z|x).
+
+    4x4 convolutions of stride 2, each halving the sides, then dense layers. The
+    defaults are the paper's network for 2D Shapes; `filters=(32, 64, 128),
+    hidden=(), batch_norm=True` is the one for Fashion-MNIST, whose last valid
+    convolution over the whole map is the same function as the dense layer here.
+
+    Args:
+        latent_dim: Number of latent dimensions.
+        filters: Channels of the convolutions.
+        hidden: Units of the dense ReLU layers behind them.
+        batch_norm: Whether all convolutions but the first are batch-normalised,
+            with LeakyReLU(0.2), no biases and N(0, 0.02^2) initial weights;
+            otherwise ReLU.
+        posterior: "normal" or "laplace".
+        **kwargs: Arguments of `keras.Model`.
+
+    Raises:
+        InputError: The posterior is not known, or (at the first call) a side is not
+            divisible by 2 for every convolution.
+
+    Example:
+        >>> ConvEncoder(latent_dim=10)(tf.zeros([5, 64, 64, 1])).mean()
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        filters: Sequence[int] = (32, 32, 64, 64),
+        hidden: Sequence[int] = (128,),
+        batch_norm: bool = False,
+        posterior: str = "normal",
+        **kwargs: Any,
+    ) -> None:
+        head = _choose("posterior", POSTERIORS, posterior)
+        body: list[keras.layers.Layer] = []
+        for index, channels in enumerate(filters):
+            body.append(layers.Conv2D(channels, 4, 2, "same", **_weights(batch_norm)))
+            if batch_norm and index > 0:
+                body.append(_batch_norm())
+            body.append(layers.LeakyReLU(0.2) if batch_norm else layers.ReLU())
+        units = head.params_size(latent_dim)
+        body += [layers.Flatten(), *_dense(hidden)]
+        body.append(layers.Dense(units, **_weights(batch_norm)))
+        config = {
+            "latent_dim": latent_dim,
+            "filters": list(filters),
+            "hidden": list(hidden),
+            "batch_norm": batch_norm,
+            "posterior": posterior,
+        }
+        super().__init__(body, head(latent_dim), config, kwargs)
+        self._factor = 2 ** len(filters)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tfd.Distribution:
+        """Gives q(z|x), after a check of the image size."""
+        _check_sides(inputs.shape[1:3], self._factor)
+        return super().call(inputs, training=training)
+
+
+@_register
+class ConvDecoder(_Network):
+    """z [batch, latent_dim] -> p(x|z) of images.
+
+    Dense layers to a small map, then 4x4 transposed convolutions of stride 2. The
+    defaults are the paper's network for 2D Shapes; `filters=(128, 64, 32),
+    hidden=(), batch_norm=True` is the one for Fashion-MNIST.
+
+    Args:
+        data_shape: (height, width, channels).
+        filters: Channels of the small map and of the transposed convolutions but
+            the last, which gives the likelihood's parameters.
+        hidden: Units of the dense ReLU layers in front.
+        batch_norm: Whether every map but the last is batch-normalised, without
+            biases and with N(0, 0.02^2) initial weights.
+        likelihood: "bernoulli", "normal" (scale given by the network) or "laplace"
+            (scale 0.1, the paper's).
+        **kwargs: Arguments of `keras.Model`.
+
+    Raises:
+        InputError: The likelihood is not known, or a side is not divisible by 2 for
+            every transposed convolution.
+
+    Example:
+        >>> ConvDecoder((64, 64, 1))(tf.zeros([5, 10])).mean()
+    """
+
+    def __init__(
+        self,
+        data_shape: Sequence[int],
+        filters: Sequence[int] = (64, 64, 64, 32),
+        hidden: Sequence[int] = (128,),
+        batch_norm: bool = False,
+        likelihood: str = "bernoulli",
+        **kwargs: Any,
+    ) -> None:
+        _check_sides(data_shape[:2], 2 ** len(filters))
+        family = _choose("likelihood", LIKELIHOODS, likelihood)
+        head = family(data_shape, **({"scale": 0.1} if likelihood == "laplace" else {}))
+        height, width = (side // 2 ** len(filters) for side in data_shape[:2])
+        body = [
+            *_dense(hidden),
+            layers.Dense(height * width * filters[0], **_weights(batch_norm)),
+            layers.Reshape((height, width, filters[0])),
+        ]
+        for channels in [*filters[1:], data_shape[2] * head.params_per_value]:
+            body += [_batch_norm()] if batch_norm else []
+            body += [
+                layers.ReLU(),
+                layers.Conv2DTranspose(channels, 4, 2, "same", **_weights(batch_norm)),
+            ]
+        config = {
+            "data_shape": list(data_shape),
+            "filters": list(filters),
+            "hidden": list(hidden),
+            "batch_norm": batch_norm,
+            "likelihood": likelihood,
+        }
+        super().__init__(body, head, config, kwargs)
+
+
+def _dense(hidden: Sequence[int]) -> list[keras.layers.Layer]:
+    return [layers.Dense(units, "relu") for units in hidden]
+
+
+def _weights(batch_norm: bool) -> dict[str, Any]:
+    if not batch_norm:
+        return {}
+    # One for each layer: an initialiser gives every layer it serves the same values.
+    initial = keras.initializers.RandomNormal(stddev=0.02)
+    return {"use_bias": False, "kernel_initializer": initial}
+
+
+def _batch_norm() -> keras.layers.Layer:
+    # Keras's momentum of 0.99 has not settled after a few hundred steps.
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=True)
+
+
+def _choose(what: str, table: dict[str, Any], name: str) -> Any:
+    if name not in table:
+        raise InputError(f"{what}: expected one of {sorted(table)}; received {name!r}")
+    return table[name]
+
+
+def _check_sides(sides: Sequence[int], factor: int) -> None:
+    if any(side % factor for side in sides):
+        raise InputError(
+            f"images of {sides[0]}x{sides[1]}: every side must be divisible by "
+            f"{factor}; resize them (--image_size=32)"
+        )

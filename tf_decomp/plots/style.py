@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one look of all figures, and how a figure becomes a file.
+
+Colours are those of Okabe and Ito (2008), which stay apart for readers with any
+common colour vision deficiency; line style or marker always repeats the message.
+"""
+
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from tf_decomp.errors import InputError
+
+DATA_COLOR = "#0072B2"  # data, training split, q(z): what was observed
+MODEL_COLOR = "#D55E00"  # reconstructions, test split, p(z): what is compared to it
+NOTE_COLOR = "#595959"
+
+# Okabe and Ito's eight, then brown and light grey, which come no nearer to them
+# under simulated colour vision deficiencies than they are to one another.
+CLASS_COLORS = (
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#000000",
+    "#56B4E9",
+    "#D55E00",
+    "#0072B2",
+    "#F0E442",
+    "#6B3A1E",
+    "#C8C8C8",
+)
+CLASS_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+
+PIXELS_PER_INCH = 150
+
+STYLE: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#404040",
+    "axes.facecolor": "white",
+    "axes.grid": False,
+    "axes.labelcolor": "black",
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.unicode_minus": True,
+    "figure.dpi": PIXELS_PER_INCH,
+    "figure.facecolor": "white",
+    "figure.titlesize": 11,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "grid.color": "#E0E0E0",
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "legend.title_fontsize": 8,
+    "lines.linewidth": 1.5,
+    "svg.hashsalt": "tf_decomp",
+    "text.color": "black",
+    "text.usetex": False,
+    "xtick.color": "#404040",
+    "xtick.labelsize": 8,
+    "ytick.color": "#404040",
+    "ytick.labelsize": 8,
+}
+
+# Neither version nor date goes into a file, so equal figures are equal files.
+_METADATA: dict[str, dict[str, str | None]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None},
+}
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Writes a figure as .png (150 dots per inch) or .svg, with little margin.
+
+    The file appears whole or not at all: it is written under another name in the
+    same folder, which is made if it is missing, and then takes the place of an
+    older file of that name.
+
+    Args:
+        figure: The figure.
+        path: Where to write; the suffix, .png or .svg, gives the format.
+
+    Raises:
+        InputError: If the suffix is another one.
+
+    Example:
+        >>> figure = training_curves({"epoch": [1, 2], "loss": [3.0, 2.5]})
+        >>> save_figure(figure, "plots/training_curves.png")
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in _METADATA:
+        raise InputError(
+            f"a figure is saved as .png or .svg; received {path.name!r}; "
+            "change the suffix"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        # Ticks are made while drawing, so the style is needed here once more.
+        with mpl.rc_context(STYLE):
+            figure.savefig(
+                temporary,
+                format=suffix[1:],
+                dpi=PIXELS_PER_INCH,
+                bbox_inches="tight",
+                metadata=_METADATA[suffix],
+            )
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

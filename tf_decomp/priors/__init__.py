@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Priors p(z) of the objective (7)."""
+
+from tf_decomp.priors.base import Prior
+from tf_decomp.priors.fixed import FixedPrior, as_prior
+from tf_decomp.priors.mixtures import NormalMixturePrior, SpikeAndSlabPrior
+from tf_decomp.priors.normal import NormalPrior, pca_variances
+from tf_decomp.priors.student_t import StudentTPrior
+
+__all__ = [
+    "FixedPrior",
+    "NormalMixturePrior",
+    "NormalPrior",
+    "Prior",
+    "SpikeAndSlabPrior",
+    "StudentTPrior",
+    "as_prior",
+    "pca_variances",
+]

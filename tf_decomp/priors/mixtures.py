@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clustered and sparse priors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tf_decomp.errors import InputError
+from tf_decomp.priors.base import Prior, brief, check_latent_dim, diagonal_normal
+
+tfd = tfp.distributions
+
+
+@keras.saving.register_keras_serializable("tf_decomp")
+class NormalMixturePrior(Prior):
+    """Mixture of isotropic normals, a clustered prior: Section 6.2.
+
+    Args:
+        locs: [num_components, latent_dim] means.
+        variance: Variance of every component in every dimension.
+        weights: [num_components] positive weights, scaled to sum 1; equal by default.
+
+    Raises:
+        InputError: `locs` is not a finite matrix, `variance` is not positive, or
+            `weights` do not fit.
+
+    Example:
+        >>> NormalMixturePrior([[0, 1], [0, -1]], variance=0.03).distribution
+    """
+
+    def __init__(
+        self,
+        locs: Sequence[Sequence[float]],
+        variance: float,
+        weights: Sequence[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        means = np.array(locs, float)
+        if means.ndim != 2 or 0 in means.shape or not np.all(np.isfinite(means)):
+            raise InputError(
+                "NormalMixturePrior: locs must be a finite matrix [num_components, "
+                f"latent_dim]; received shape {list(means.shape)}"
+            )
+        if not (np.isfinite(variance) and variance > 0):
+            raise InputError(
+                f"NormalMixturePrior: variance must be > 0; received {variance}"
+            )
+        shares = np.ones(len(means)) if weights is None else np.array(weights, float)
+        if shares.shape != means.shape[:1] or not np.all(shares > 0):
+            raise InputError(
+                f"NormalMixturePrior: weights must be {len(means)} positive numbers, "
+                f"one for each component; received {brief(weights)}"
+            )
+        self._config = {
+            "locs": means.tolist(),
+            "variance": float(variance),
+            "weights": (shares / shares.sum()).tolist(),
+        }
+
+    @property
+    def distribution(self) -> tfd.Distribution:
+        """MixtureSameFamily whose event is the whole vector, not a dimension."""
+        locs = self._constant(self._config["locs"])
+        scale = tf.fill(locs.shape, self._constant(self._config["variance"] ** 0.5))
+        return tfd.MixtureSameFamily(
+            tfd.Categorical(probs=self._constant(self._config["weights"])),
+            tfd.Independent(tfd.Normal(locs, scale), 1),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), **self._config}
+
+
+@keras.saving.register_keras_serializable("tf_decomp")
+class SpikeAndSlabPrior(Prior):
+    """prod_d (1 - gamma) N(z_d; 0, 1) + gamma N(z_d; 0, spike_variance): Section 6.3.
+
+    Args:
+        latent_dim: Number of latent dimensions.
+        gamma: Weight of the spike, in [0, 1]; 0 is the standard normal.
+        spike_variance: Variance (not standard deviation) of the spike.
+
+    Raises:
+        InputError: An argument is outside its range.
+
+    Example:
+        >>> SpikeAndSlabPrior(50, gamma=0.8).distribution.stddev()  # 0.4899
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        gamma: float = 0.8,
+        spike_variance: float = 0.05,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_latent_dim(latent_dim)
+        if not 0 <= gamma <= 1:
+            raise InputError(
+                f"SpikeAndSlabPrior: gamma must lie in [0, 1]; received {gamma}"
+            )
+        if not (np.isfinite(spike_variance) and spike_variance > 0):
+            raise InputError(
+                "SpikeAndSlabPrior: spike_variance must be > 0; "
+                f"received {spike_variance}"
+            )
+        self._config = {
+            "latent_dim": latent_dim,
+            "gamma": float(gamma),
+            "spike_variance": float(spike_variance),
+        }
+
+    @property
+    def distribution(self) -> tfd.Distribution:
+        """Independent MixtureSameFamily; a normal where one part has all the weight."""
+        latent_dim, gamma = self._config["latent_dim"], self._config["gamma"]
+        scales = self._constant([1.0, self._config["spike_variance"] ** 0.5])
+        if gamma in (0.0, 1.0):
+            return diagonal_normal(tf.fill([latent_dim], scales[int(gamma)]))
+        probs = tf.tile(self._constant([[1 - gamma, gamma]]), [latent_dim, 1])
+        parts = tfd.Normal(tf.zeros_like(probs), tf.tile(scales[None], [latent_dim, 1]))
+        return tfd.Independent(
+            tfd.MixtureSameFamily(tfd.Categorical(probs=probs), parts), 1
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), **self._config}

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The global batch under a tf.distribute strategy, as one replica sees it."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfd = tfp.distributions
+
+
+class Share(NamedTuple):
+    """One replica's part of the global batch.
+
+    Attributes:
+        size: [] examples of this replica.
+        global_size: [] examples of all replicas.
+        offset: [] where this replica's examples start in the global batch.
+        num_replicas: How many replicas there are.
+    """
+
+    size: tf.Tensor
+    global_size: tf.Tensor
+    offset: tf.Tensor
+    num_replicas: int
+
+    def own(self, values: tf.Tensor) -> tf.Tensor:
+        """Gives this replica's part of values [num_samples, global_size, ...]."""
+        if self.num_replicas == 1:
+            return values
+        return values[:, self.offset : self.offset + self.size]
+
+
+def share_of(x: tf.Tensor) -> Share:
+    """Gives this replica's share of the global batch.
+
+    Args:
+        x: [size, ...], this replica's examples.
+    """
+    size = tf.shape(x)[0]
+    replicas = _context()
+    if replicas is None:
+        return Share(size, size, tf.zeros_like(size), 1)
+    sizes = replicas.all_gather(size[None], axis=0)
+    before = tf.range(replicas.num_replicas_in_sync) < replicas.replica_id_in_sync_group
+    offset = tf.reduce_sum(tf.where(before, sizes, 0))
+    return Share(size, tf.reduce_sum(sizes), offset, replicas.num_replicas_in_sync)
+
+
+def gather_posterior(posterior: tfd.Distribution) -> tfd.Distribution:
+    """Gives the global batch's posterior; gradients flow back to every replica.
+
+    Args:
+        posterior: Plain, batch shape [size]; all its parameters have that axis first.
+    """
+    replicas = _context()
+    if replicas is None:
+        return posterior
+    params = tf.nest.flatten(posterior, expand_composites=True)
+    gathered = [replicas.all_gather(param, axis=0) for param in params]
+    return tf.nest.pack_sequence_as(posterior, gathered, expand_composites=True)
+
+
+def _context() -> tf.distribute.ReplicaContext | None:
+    context = tf.distribute.get_replica_context()
+    several = context is not None and context.num_replicas_in_sync > 1
+    return context if several else None

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""D(q(z), p(z)) of a whole data set, as evaluation reports it."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tf_decomp.objective_means import Estimate
+from tf_decomp.posteriors import plain
+
+tfd = tfp.distributions
+
+_MAX_EXAMPLES = 10_000
+_NUM_DRAWS = 10
+_BATCH = 500
+
+
+def first_examples(x: Any, data_shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """Gives at most 10,000 examples [n, *data_shape].
+
+    Of an array, the first of a seeded order; of a data set, the first as they come.
+
+    Args:
+        x: An array, a `tf.data.Dataset` or another iterable of batches x, (x,) or
+            (x, y, ...) that can be read again.
+        data_shape: Shape of one datum.
+        seed: Of the order.
+    """
+    if hasattr(x, "shape"):
+        order = np.random.default_rng(seed).permutation(len(x))[:_MAX_EXAMPLES]
+        return np.asarray(x)[np.sort(order)]
+    batches, count = [np.zeros([0, *data_shape], np.float32)], 0
+    for batch in x:
+        batches.append(np.asarray(batch[0] if isinstance(batch, tuple) else batch))
+        count += len(batches[-1])
+        if count >= _MAX_EXAMPLES:
+            break
+    return np.concatenate(batches)[:_MAX_EXAMPLES]
+
+
+def divergence_of_set(
+    divergence: Callable[..., tf.Tensor],
+    encode: Callable[[tf.Tensor], tfd.Distribution],
+    prior: tfd.Distribution,
+    x: np.ndarray,
+    seed: tf.Tensor,
+) -> Estimate:
+    """Gives the mean of D over 10 draws of latents and prior samples.
+
+    The standard error is over the draws, given the examples.
+
+    Args:
+        divergence: In the calling form of DIVERGENCES.
+        encode: Maps x [batch, *data_shape] to q(z|x).
+        prior: p(z).
+        x: [n, *data_shape].
+        seed: Stateless seed [2].
+    """
+    posterior = _concatenate(
+        [encode(x[i : i + _BATCH]) for i in range(0, len(x), _BATCH)]
+    )
+    draws = []
+    for draw in range(_NUM_DRAWS):
+        latents = posterior.sample(seed=tf.random.fold_in(seed, 2 * draw))
+        samples = prior.sample(len(x), seed=tf.random.fold_in(seed, 2 * draw + 1))
+        draws.append(float(divergence(posterior, prior, latents, samples)))
+    error = np.std(draws, ddof=1) / np.sqrt(_NUM_DRAWS)
+    return Estimate(float(np.mean(draws)), float(error), len(x))
+
+
+def _concatenate(posteriors: Iterable[tfd.Distribution]) -> tfd.Distribution:
+    parts = [plain(posterior) for posterior in posteriors]
+    params = [tf.nest.flatten(part, expand_composites=True) for part in parts]
+    joined = [tf.concat(param, axis=0) for param in zip(*params, strict=True)]
+    return tf.nest.pack_sequence_as(parts[0], joined, expand_composites=True)

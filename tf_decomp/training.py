@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training and evaluation steps of the objective (7)."""
+
+import abc
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tf_decomp.errors import InputError
+from tf_decomp.objective_means import Estimate, ObjectiveMeans
+from tf_decomp.objectives import (
+    ObjectiveTerms,
+    decomposition_objective,
+    objective_terms,
+)
+from tf_decomp.posteriors import draw_noise, location_scale, plain, sample_with
+from tf_decomp.randomness import stateless_seed
+from tf_decomp.replicas import Share, gather_posterior, share_of
+from tf_decomp.set_divergence import divergence_of_set, first_examples
+
+tfd = tfp.distributions
+
+# Streams of the base seed: their numbers are independent.
+_TRAIN_NOISE, _TRAIN_PRIOR, _TEST_NOISE, _TEST_DIVERGENCE = range(4)
+
+
+class ObjectiveTrainer(keras.Model, abc.ABC):
+    """Steps, compilation and evaluation of a model with the objective (7).
+
+    The subclass sets the attributes below in its constructor and then calls
+    `prepare`.
+
+    Attributes:
+        encoder: Maps x to q(z|x).
+        decoder: Maps z to p(x|z).
+        prior: The Prior.
+        divergence: D(q(z), p(z)) in the calling form of DIVERGENCES, or None.
+        num_samples: Posterior samples a datum.
+        seed: Base seed of all noise.
+        alpha: Weight of D.
+        beta: Weight of the KL.
+    """
+
+    def prepare(self, posterior: tfd.Distribution) -> None:
+        """Makes the counters and the means.
+
+        Args:
+            posterior: Any q(z|x) of the encoder: it shows the family.
+        """
+        self.train_batches = self._counter("train_batches")
+        self.test_batches = self._counter("test_batches")
+        self._means = ObjectiveMeans(has_divergence=self.divergence is not None)
+        self._family = posterior
+        self._jit_compile: bool | str = "auto"
+
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        jit_compile: bool | str = "auto",
+        **kwargs: Any,
+    ) -> None:
+        """Configures training.
+
+        Args:
+            optimizer: As in Keras.
+            jit_compile: Whether XLA compiles gradient and update of a step. "auto":
+                on one replica and without convolutions, where it is faster. Noise is
+                drawn outside, so results agree to rounding.
+            **kwargs: Further arguments of `keras.Model.compile`, but losses and
+                metrics, which the objective fixes.
+
+        Raises:
+            InputError: A loss or metrics are given.
+        """
+        given = [k for k in ("loss", "metrics", "weighted_metrics") if kwargs.get(k)]
+        if given:
+            raise InputError(
+                f"compile: the objective is the loss; received {', '.join(given)}, "
+                "leave it out"
+            )
+        super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
+        self._jit_compile = jit_compile
+        self._compiled_update = tf.function(
+            self._update, jit_compile=True, reduce_retracing=True
+        )
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Takes one step of gradient ascent on L_{alpha,beta}."""
+        x = self._inputs(data)
+        share = share_of(x)
+        step = self.train_batches.value
+        noise = self._posterior_noise(share, self._step_seed(_TRAIN_NOISE, step))
+        prior_noise = self._prior_noise(share, self._step_seed(_TRAIN_PRIOR, step))
+        self.train_batches.assign_add(1)
+        compiled = self._compiles(share)
+        update = self._compiled_update if compiled else self._update
+        update(x, share, noise, prior_noise)
+        return self.get_metrics_result()
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Adds a batch's terms without D to the means."""
+        x = self._inputs(data)
+        share = share_of(x)
+        seed = self._step_seed(_TEST_NOISE, self.test_batches.value)
+        self.test_batches.assign_add(1)
+        noise = self._posterior_noise(share, seed)
+        posterior = plain(self.encoder(x, training=False))
+        latents = sample_with(gather_posterior(posterior), [self.num_samples], noise)
+        terms = objective_terms(
+            x, posterior, self.prior.distribution, self.decode, share.own(latents)
+        )
+        self._means.update_state(terms, self.alpha.value, self.beta.value)
+        return self.get_metrics_result()
+
+    def evaluate(
+        self, x: Any = None, *args: Any, return_dict: bool = False, **kwargs: Any
+    ) -> Any:
+        """Evaluates as Keras does, then D once on the whole set.
+
+        Args:
+            x: Arrays or a data set that can be read twice.
+            *args: As of `keras.Model.evaluate`.
+            return_dict: Whether to give a dictionary instead of a list.
+            **kwargs: As of `keras.Model.evaluate`.
+        """
+        estimates = self.evaluate_with_errors(x, *args, **kwargs)
+        logs = {name: estimate.value for name, estimate in estimates.items()}
+        return logs if return_dict else list(logs.values())
+
+    def evaluate_with_errors(
+        self, x: Any = None, *args: Any, **kwargs: Any
+    ) -> dict[str, Estimate]:
+        """Gives the terms' means over the data with standard errors, by name.
+
+        Errors of the per-example terms are over examples; that of D is over its 10
+        draws, given these examples and this model.
+
+        Args:
+            x: Arrays or a data set that can be read twice.
+            *args: As of `keras.Model.evaluate`.
+            **kwargs: As of `keras.Model.evaluate`.
+        """
+        super().evaluate(x, *args, return_dict=True, **kwargs)
+        estimates = self._means.estimates()
+        if self.divergence is None:
+            return estimates
+        set_x = first_examples(x, self.data_shape, seed=self.seed)
+        divergence = divergence_of_set(
+            self.divergence,
+            self.encode,
+            self.prior.distribution,
+            set_x,
+            seed=stateless_seed(self.seed, _TEST_DIVERGENCE),
+        )
+        alpha, loss = float(self.alpha), estimates["loss"]
+        error = np.hypot(loss.standard_error, alpha * divergence.standard_error)
+        total = loss.value + alpha * divergence.value if alpha else loss.value
+        estimates["loss"] = Estimate(total, float(error), loss.n)
+        return {**estimates, "divergence": divergence}
+
+    def reset_metrics(self) -> None:
+        """Starts new means, and the noise of evaluation from its beginning."""
+        super().reset_metrics()
+        self.test_batches.assign(0)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Gives the arguments of `compile`."""
+        config = super().get_compile_config()
+        return {**config, "jit_compile": self._jit_compile} if config else config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as `get_compile_config` described, optimiser variables built."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def _update(
+        self, x: tf.Tensor, share: Share, noise: tf.Tensor, prior_noise: tf.Tensor
+    ) -> None:
+        alpha, beta = self.alpha.value, self.beta.value
+        with tf.GradientTape() as tape:
+            terms = self._training_terms(x, share, noise, prior_noise)
+            objective = decomposition_objective(
+                terms._replace(divergence=None), alpha, beta
+            )
+            size = tf.cast(share.global_size, objective.dtype)
+            # Keras sums gradients over replicas; D is the same on each.
+            loss = -tf.reduce_sum(objective) / size
+            for once in [*self.losses, *self._weighted_divergence(terms, alpha)]:
+                loss += once / share.num_replicas
+            loss = self.optimizer.scale_loss(loss)
+        variables = self.trainable_variables
+        self.optimizer.apply_gradients(
+            zip(tape.gradient(loss, variables), variables, strict=True)
+        )
+        self._means.update_state(terms, alpha, beta)
+
+    def _training_terms(
+        self, x: tf.Tensor, share: Share, noise: tf.Tensor, prior_noise: tf.Tensor
+    ) -> ObjectiveTerms:
+        prior = self.prior.distribution
+        posterior = plain(self.encoder(x, training=True))
+        everyone = gather_posterior(posterior)
+        latents = sample_with(everyone, [self.num_samples], noise)
+        divergence = None
+        if self.divergence is not None:
+            prior_samples = prior_noise
+            if self.prior.trainable_variables:
+                prior_samples = sample_with(prior, [share.global_size], prior_noise)
+            divergence = tf.cond(
+                self.alpha.value > 0,
+                lambda: self.divergence(everyone, prior, latents[0], prior_samples),
+                lambda: tf.zeros([], latents.dtype),
+            )
+
+        def decoder(z: tf.Tensor) -> tfd.Distribution:
+            return plain(self.decoder(z, training=True))
+
+        return objective_terms(
+            x, posterior, prior, decoder, share.own(latents), divergence
+        )
+
+    def _compiles(self, share: Share) -> bool:
+        if share.num_replicas > 1 or self.run_eagerly or not self._separable():
+            return False
+        if self._jit_compile == "auto":
+            # On CPUs XLA's convolutions are slower than oneDNN's.
+            return all(len(v.shape) <= 2 for v in self.trainable_variables)
+        return bool(self._jit_compile)
+
+    def _separable(self) -> bool:
+        """Whether all noise can be drawn outside a compiled step."""
+        learns = self.prior.trainable_variables
+        distributions = [self._family, *([self.prior.distribution] if learns else [])]
+        return all(location_scale(d) is not None for d in distributions)
+
+    def _posterior_noise(self, share: Share, seed: tf.Tensor) -> tf.Tensor:
+        return draw_noise(self._family, [self.num_samples, share.global_size], seed)
+
+    def _prior_noise(self, share: Share, seed: tf.Tensor) -> tf.Tensor:
+        """Noise for a prior that learns; of a fixed one the samples themselves."""
+        if self.divergence is None:
+            return seed
+        prior = self.prior.distribution
+        if self.prior.trainable_variables:
+            return draw_noise(prior, [share.global_size], seed)
+        return prior.sample(share.global_size, seed=seed)
+
+    def _weighted_divergence(
+        self, terms: ObjectiveTerms, alpha: tf.Tensor
+    ) -> list[tf.Tensor]:
+        return [] if terms.divergence is None else [alpha * terms.divergence]
+
+    def _step_seed(self, stream: int, step: tf.Tensor) -> tf.Tensor:
+        return tf.random.fold_in(
+            stateless_seed(self.seed, stream), tf.cast(step, tf.int32)
+        )
+
+    def _inputs(self, data: Any) -> tf.Tensor:
+        return self._cast(keras.utils.unpack_x_y_sample_weight(data)[0])
+
+    def _cast(self, values: Any) -> tf.Tensor:
+        return tf.cast(tf.convert_to_tensor(values), self.variable_dtype)
+
+    def _counter(self, name: str) -> keras.Variable:
+        return self.add_weight(
+            shape=(),
+            initializer="zeros",
+            dtype="int64",
+            trainable=False,
+            aggregation="only_first_replica",
+            name=name,
+        )
