@@ -1,2 +1,93 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Variational autoencoders with structured priors."""
+"""Variational autoencoders with structured priors, trained on L_{alpha,beta}."""
+
+# ruff: noqa: E402  (TensorFlow is started before anything imports it)
+from tf_decomp.startup import start_tensorflow
+
+start_tensorflow()
+
+from tf_decomp.data import (
+    Dataset,
+    Split,
+    fashion_mnist,
+    load_dataset,
+    make_pipeline,
+    pinwheel,
+)
+from tf_decomp.divergences import (
+    DIVERGENCES,
+    dimensionwise_mmd,
+    inclusive_kl,
+    kl_divergence,
+)
+from tf_decomp.errors import InputError
+from tf_decomp.experiment import ExperimentConfig, build_vae, train
+from tf_decomp.export import export_saved_model, load_encoder
+from tf_decomp.likelihoods import (
+    BernoulliLikelihood,
+    LaplaceLikelihood,
+    NormalLikelihood,
+)
+from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from tf_decomp.objectives import (
+    ObjectiveTerms,
+    decomposition_objective,
+    importance_weighted_bound,
+    objective_terms,
+)
+from tf_decomp.posteriors import (
+    LaplacePosterior,
+    NormalPosterior,
+    aggregate_posterior,
+)
+from tf_decomp.priors import (
+    NormalMixturePrior,
+    NormalPrior,
+    Prior,
+    SpikeAndSlabPrior,
+    StudentTPrior,
+    pca_variances,
+)
+from tf_decomp.vae import DecompositionVAE
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DIVERGENCES",
+    "BernoulliLikelihood",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Dataset",
+    "DecompositionVAE",
+    "ExperimentConfig",
+    "InputError",
+    "LaplaceLikelihood",
+    "LaplacePosterior",
+    "MLPDecoder",
+    "MLPEncoder",
+    "NormalLikelihood",
+    "NormalMixturePrior",
+    "NormalPosterior",
+    "NormalPrior",
+    "ObjectiveTerms",
+    "Prior",
+    "SpikeAndSlabPrior",
+    "Split",
+    "StudentTPrior",
+    "aggregate_posterior",
+    "build_vae",
+    "decomposition_objective",
+    "dimensionwise_mmd",
+    "export_saved_model",
+    "fashion_mnist",
+    "importance_weighted_bound",
+    "inclusive_kl",
+    "kl_divergence",
+    "load_dataset",
+    "load_encoder",
+    "make_pipeline",
+    "objective_terms",
+    "pca_variances",
+    "pinwheel",
+    "train",
+]

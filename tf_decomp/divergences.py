@@ -7,12 +7,10 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tf_decomp.posteriors import aggregate_posterior, plain
 from tf_decomp.priors import Prior
-
-tfd = tfp.distributions
 
 # Numbers that a pairwise term holds at once: they stay in a core's cache.
 _CHUNK = 2**16
@@ -70,7 +68,35 @@ def inclusive_kl(
         >>> inclusive_kl(prior.distribution.sample(400), prior, vae.encode(x))
     """
     log_p = _distribution(prior).log_prob(prior_samples)
-    return tf.reduce_mean(log_p - _log_aggregate(plain(posterior), prior_samples))
+    return tf.reduce_mean(log_p - aggregate_log_prob(posterior, prior_samples))
+
+
+def aggregate_log_prob(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
+    """Gives log q(z) = log (1/B) sum_i q(z|x_i) [S], in nats.
+
+    Memory [S, B], never [S, B, latent_dim], in the gradient too.
+
+    Args:
+        posterior: Batch shape [B], event shape [latent_dim].
+        z: [S, latent_dim].
+
+    Example:
+        >>> aggregate_log_prob(vae.encode(x), tf.zeros([10, 2]))
+    """
+    posterior = plain(posterior)
+
+    @tf.custom_gradient
+    def log_aggregate(z: tf.Tensor, *params: tf.Tensor) -> Any:
+        q = _pack(posterior, params)
+        log_q = _aggregate_log_prob(q, z)
+
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            of_params = _aggregate_gradient(q, z, log_q, upstream)
+            return _aggregate_score(q, z, upstream), *of_params
+
+        return log_q, gradient
+
+    return log_aggregate(z, *_unpack(posterior))
 
 
 def dimensionwise_mmd(
@@ -139,23 +165,6 @@ DIVERGENCES = {
 
 def _distribution(prior: tfd.Distribution | Prior) -> tfd.Distribution:
     return prior.distribution if isinstance(prior, Prior) else plain(prior)
-
-
-def _log_aggregate(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
-    """Gives log q(z) [S] of z [S, latent_dim]; its gradient too goes by chunks."""
-
-    @tf.custom_gradient
-    def log_aggregate(z: tf.Tensor, *params: tf.Tensor) -> Any:
-        q = _pack(posterior, params)
-        log_q = _aggregate_log_prob(q, z)
-
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            of_params = _aggregate_gradient(q, z, log_q, upstream)
-            return _aggregate_score(q, z, upstream), *of_params
-
-        return log_q, gradient
-
-    return log_aggregate(z, *_unpack(posterior))
 
 
 @_compiled

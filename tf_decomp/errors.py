@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one exception that says the caller's input is at fault."""
+"""Exceptions whose one-line message is all that a user needs."""
 
 
 class InputError(ValueError):
@@ -12,4 +12,16 @@ class InputError(ValueError):
         >>> raise InputError("beta must be >= 0; received -1.0")
         Traceback (most recent call last):
         tf_decomp.errors.InputError: beta must be >= 0; received -1.0
+    """
+
+
+class NonFiniteLoss(ArithmeticError):
+    """Training met a loss that is not finite.
+
+    The message is one line: which term, at which step, where the batch is kept.
+
+    Example:
+        >>> raise NonFiniteLoss("training stopped: kl became inf at step 12")
+        Traceback (most recent call last):
+        tf_decomp.errors.NonFiniteLoss: training stopped: kl became inf at step 12
     """

@@ -8,11 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
 from tf_decomp.posteriors import positive_scale
-
-tfd = tfp.distributions
 
 
 class _Likelihood(tfp.layers.DistributionLambda):

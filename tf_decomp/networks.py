@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
 from tf_decomp.likelihoods import (
@@ -16,7 +17,6 @@ from tf_decomp.likelihoods import (
 )
 from tf_decomp.posteriors import LaplacePosterior, NormalPosterior
 
-tfd = tfp.distributions
 layers = keras.layers
 _register = keras.saving.register_keras_serializable("tf_decomp")
 

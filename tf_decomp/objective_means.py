@@ -4,7 +4,6 @@
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tf_decomp.objectives import ObjectiveTerms, decomposition_objective

@@ -5,13 +5,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tf_decomp.divergences import kl_divergence
 from tf_decomp.posteriors import plain
 from tf_decomp.randomness import stateless_seed
-
-tfd = tfp.distributions
 
 
 class ObjectiveTerms(NamedTuple):

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
-
-tfd = tfp.distributions
+from tensorflow_probability import distributions as tfd
 
 # Far below the prior's scale of about 1, and float32 still resolves
 # (z - loc) / scale to 1e-3 for |z| of 1.
@@ -130,7 +129,8 @@ def plain(distribution: tfd.Distribution) -> tfd.Distribution:
     parts = location_scale(distribution)
     if parts is None:
         return distribution
-    return tfd.Independent(type(parts.noise)(parts.loc, parts.scale), 1)
+    full = type(parts.noise)(parts.loc, parts.scale)
+    return tfd.Independent(full, distribution.reinterpreted_batch_ndims)
 
 
 def draw_noise(

@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tf_decomp.objective_means import Estimate
 from tf_decomp.posteriors import plain
-
-tfd = tfp.distributions
 
 _MAX_EXAMPLES = 10_000
 _NUM_DRAWS = 10
@@ -42,9 +40,8 @@ def first_examples(x: Any, data_shape: tuple[int, ...], seed: int) -> np.ndarray
 
 
 def divergence_of_set(
-    divergence: Callable[..., tf.Tensor],
+    draw: Callable[[tfd.Distribution, tf.Tensor], tf.Tensor],
     encode: Callable[[tf.Tensor], tfd.Distribution],
-    prior: tfd.Distribution,
     x: np.ndarray,
     seed: tf.Tensor,
 ) -> Estimate:
@@ -53,20 +50,15 @@ def divergence_of_set(
     The standard error is over the draws, given the examples.
 
     Args:
-        divergence: In the calling form of DIVERGENCES.
+        draw: Maps q(z|x) of all examples and a stateless seed to one value of D.
         encode: Maps x [batch, *data_shape] to q(z|x).
-        prior: p(z).
         x: [n, *data_shape].
         seed: Stateless seed [2].
     """
-    posterior = _concatenate(
-        [encode(x[i : i + _BATCH]) for i in range(0, len(x), _BATCH)]
-    )
-    draws = []
-    for draw in range(_NUM_DRAWS):
-        latents = posterior.sample(seed=tf.random.fold_in(seed, 2 * draw))
-        samples = prior.sample(len(x), seed=tf.random.fold_in(seed, 2 * draw + 1))
-        draws.append(float(divergence(posterior, prior, latents, samples)))
+    starts = range(0, len(x), _BATCH)
+    posterior = _concatenate([encode(tf.constant(x[i : i + _BATCH])) for i in starts])
+    seeds = [tf.random.fold_in(seed, number) for number in range(_NUM_DRAWS)]
+    draws = [float(draw(posterior, each)) for each in seeds]
     error = np.std(draws, ddof=1) / np.sqrt(_NUM_DRAWS)
     return Estimate(float(np.mean(draws)), float(error), len(x))
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
 from tf_decomp.objective_means import Estimate, ObjectiveMeans
@@ -20,8 +20,6 @@ from tf_decomp.posteriors import draw_noise, location_scale, plain, sample_with
 from tf_decomp.randomness import stateless_seed
 from tf_decomp.replicas import Share, gather_posterior, share_of
 from tf_decomp.set_divergence import divergence_of_set, first_examples
-
-tfd = tfp.distributions
 
 # Streams of the base seed: their numbers are independent.
 _TRAIN_NOISE, _TRAIN_PRIOR, _TEST_NOISE, _TEST_DIVERGENCE = range(4)
@@ -55,6 +53,8 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         self._means = ObjectiveMeans(has_divergence=self.divergence is not None)
         self._family = posterior
         self._jit_compile: bool | str = "auto"
+        self._compiled_encode = tf.function(self.encode, reduce_retracing=True)
+        self._compiled_draw = tf.function(self._draw_divergence, reduce_retracing=True)
 
     def compile(
         self,
@@ -147,12 +147,10 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         estimates = self._means.estimates()
         if self.divergence is None:
             return estimates
-        set_x = first_examples(x, self.data_shape, seed=self.seed)
         divergence = divergence_of_set(
-            self.divergence,
-            self.encode,
-            self.prior.distribution,
-            set_x,
+            self._compiled_draw,
+            self._compiled_encode,
+            first_examples(x, self.data_shape, seed=self.seed),
             seed=stateless_seed(self.seed, _TEST_DIVERGENCE),
         )
         alpha, loss = float(self.alpha), estimates["loss"]
@@ -221,6 +219,15 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         return objective_terms(
             x, posterior, prior, decoder, share.own(latents), divergence
         )
+
+    def _draw_divergence(
+        self, posterior: tfd.Distribution, seed: tf.Tensor
+    ) -> tf.Tensor:
+        """D of one draw of latents and as many prior samples."""
+        prior, n = self.prior.distribution, posterior.batch_shape_tensor()[0]
+        latents = posterior.sample(seed=tf.random.fold_in(seed, 0))
+        prior_samples = prior.sample(n, seed=tf.random.fold_in(seed, 1))
+        return self.divergence(posterior, prior, latents, prior_samples)
 
     def _compiles(self, share: Share) -> bool:
         if share.num_replicas > 1 or self.run_eagerly or not self._separable():

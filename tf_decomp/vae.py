@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tf_decomp.divergences import DIVERGENCES
 from tf_decomp.errors import InputError
@@ -15,8 +15,6 @@ from tf_decomp.posteriors import plain
 from tf_decomp.priors import Prior, as_prior
 from tf_decomp.randomness import stateless_seed
 from tf_decomp.training import ObjectiveTrainer
-
-tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable("tf_decomp")

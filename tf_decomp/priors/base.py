@@ -7,11 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
-
-tfd = tfp.distributions
 
 
 class Prior(keras.layers.Layer, abc.ABC):

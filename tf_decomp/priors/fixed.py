@@ -7,12 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
 from tf_decomp.priors.base import Prior
-
-tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable("tf_decomp")
@@ -85,7 +83,7 @@ def _encode(value: Any) -> Any:
     """Turns a distribution's parameter into what JSON holds."""
     if isinstance(value, tfd.Distribution):
         name = type(value).__name__.lstrip("_")
-        if not isinstance(value, getattr(tfd, name, ())):
+        if not hasattr(tfd, name) or not isinstance(value, getattr(tfd, name)):
             raise _unplain(value)
         given = {k: v for k, v in value.parameters.items() if k != "name"}
         return {

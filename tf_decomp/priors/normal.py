@@ -7,12 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
 from tf_decomp.priors.base import Prior, brief, check_latent_dim, diagonal_normal
-
-tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable("tf_decomp")
@@ -39,7 +37,7 @@ class NormalPrior(Prior):
     def __init__(
         self,
         latent_dim: int,
-        variances: Sequence[float] | None = None,
+        variances: Sequence[float] | np.ndarray | None = None,
         learnable: bool = False,
         fixed_total: bool = False,
         **kwargs: Any,

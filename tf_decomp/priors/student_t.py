@@ -6,12 +6,10 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
 from tf_decomp.priors.base import Prior, check_latent_dim, diagonal_normal
-
-tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable("tf_decomp")

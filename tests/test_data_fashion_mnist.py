@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fashion-MNIST: the real data where they are, and damaged files."""
+
+# Labels are optional in the type of a split, never in these tests.
+# mypy: disable-error-code="arg-type,index,operator,union-attr"
+
+import gzip
+import hashlib
+import importlib
+import os
+import urllib.error
+from collections.abc import Callable
+from email.message import Message
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from tf_decomp.data import fashion_mnist
+from tf_decomp.errors import InputError
+
+# The package's attribute of this name is the function.
+_MODULE: ModuleType = importlib.import_module("tf_decomp.data.fashion_mnist")
+
+
+def _real_folder() -> Path:
+    """Return the folder of the real data; skip, or fail where they must be there."""
+    folder: Path = _MODULE._SYSTEM_DIR
+    if all(_MODULE._find(folder, name) for name in _MODULE._MD5):
+        return folder
+    reason = f"Fashion-MNIST is not in {folder} (Debian: dataset-fashion-mnist)"
+    if os.environ.get("TF_DECOMP_REQUIRE_DATA") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def _idx(array: np.ndarray) -> bytes:
+    sizes = np.array(array.shape, ">u4").tobytes()
+    return bytes([0, 0, 8, array.ndim]) + sizes + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four small files that pass for the data set, two of them gzipped."""
+    rng = np.random.default_rng(0)
+    for part, number in (("train", 12), ("t10k", 5)):
+        images = _idx(rng.integers(0, 256, (number, 28, 28)))
+        labels = _idx(np.arange(number) % 10)
+        (tmp_path / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(images))
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(labels)
+        for name, content in (("images-idx3", images), ("labels-idx1", labels)):
+            digest = hashlib.md5(content).hexdigest()
+            monkeypatch.setitem(_MODULE._MD5, f"{part}-{name}-ubyte", digest)
+    return tmp_path
+
+
+def test_real_data() -> None:
+    dataset = fashion_mnist(_real_folder(), image_size=28)
+    for split, number in zip(dataset, (60_000, 10_000), strict=True):
+        assert split.x.shape == (number, 28, 28, 1)
+        assert split.x.dtype == np.float32
+        assert (split.x.min(), split.x.max()) == (0.0, 1.0)
+        assert np.bincount(split.labels).tolist() == [number // 10] * 10
+    # Known to every user of the set: the training pixels' mean and deviation.
+    assert round(float(dataset.train.x.mean(dtype=np.float64)), 4) == 0.2860
+    assert round(float(dataset.train.x.std(dtype=np.float64)), 4) == 0.3530
+
+
+def test_real_subset_is_seeded_and_has_every_class() -> None:
+    _real_folder()
+    first, again, other = (fashion_mnist(None, 32, 300, seed) for seed in (0, 0, 1))
+    assert first.train.x.shape == (300, 32, 32, 1)
+    assert first.test.x.shape == (10_000, 32, 32, 1)
+    assert first.test.x.min() >= 0.0
+    assert first.test.x.max() <= 1.0
+    assert set(first.train.labels) == set(range(10))
+    np.testing.assert_array_equal(first.train.x, again.train.x)
+    assert not np.array_equal(first.train.x, other.train.x)
+
+
+def test_resizing_is_that_of_tf_image(tiny: Path) -> None:
+    small, large = fashion_mnist(tiny, 28), fashion_mnist(tiny)
+    assert large.train.x.shape == (12, 32, 32, 1)
+    for original, resized in zip(small, large, strict=True):
+        expected = tf.image.resize(original.x, (32, 32), method="bilinear")
+        np.testing.assert_allclose(resized.x, expected, rtol=0, atol=1e-6)
+
+
+def test_reads_plain_and_gzipped_files(tiny: Path) -> None:
+    dataset = fashion_mnist(tiny, 28)
+    content = gzip.decompress((tiny / "train-images-idx3-ubyte.gz").read_bytes())
+    pixels = np.frombuffer(content, np.uint8, offset=16).reshape(12, 28, 28, 1)
+    np.testing.assert_array_equal(np.rint(dataset.train.x * 255.0), pixels)
+    assert dataset.test.labels.tolist() == [0, 1, 2, 3, 4]
+
+
+def _truncated(content: bytes) -> bytes:
+    return content[:-3]
+
+
+def _altered(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+def _altered_inside(content: bytes) -> bytes:
+    return gzip.compress(_altered(gzip.decompress(content)))
+
+
+def _corrupt_stream(content: bytes) -> bytes:
+    return content[:10] + b"\xff" * 40 + content[50:]
+
+
+def _not_gzip(content: bytes) -> bytes:
+    return b"plain text"
+
+
+def _other_type(content: bytes) -> bytes:
+    return bytes([0, 0, 13]) + content[3:]
+
+
+def _empty(content: bytes) -> bytes:
+    return b""
+
+
+def _half_header(content: bytes) -> bytes:
+    return content[:5]
+
+
+def _longer(content: bytes) -> bytes:
+    return content + b"0"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("train-images-idx3-ubyte.gz", _truncated, "gzip"),
+        ("train-images-idx3-ubyte.gz", _corrupt_stream, "gzip"),
+        ("train-images-idx3-ubyte.gz", _not_gzip, "gzip"),
+        ("train-images-idx3-ubyte.gz", _altered_inside, "MD5"),
+        ("t10k-labels-idx1-ubyte", _truncated, "bytes of data for the shape"),
+        ("t10k-labels-idx1-ubyte", _longer, "6 bytes of data for the shape"),
+        ("t10k-labels-idx1-ubyte", _altered, "MD5"),
+        ("t10k-labels-idx1-ubyte", _other_type, "first bytes 00 00 0d 01"),
+        ("t10k-labels-idx1-ubyte", _half_header, "first bytes 00 00 08 01"),
+        ("t10k-labels-idx1-ubyte", _empty, "first bytes missing"),
+    ],
+)
+def test_damaged_file(
+    tiny: Path, name: str, change: Callable[[bytes], bytes], reason: str
+) -> None:
+    path = tiny / name
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(InputError, match=reason) as raised:
+        fashion_mnist(tiny)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def _assert_all_ways(message: str) -> None:
+    assert "\n" not in message
+    for way in ("dataset-fashion-mnist", "--data_dir", "t10k-labels-idx1", "TFDS"):
+        assert way in message
+
+
+def test_given_folder_is_the_only_one_searched(
+    tiny: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(_MODULE, "_SYSTEM_DIR", tiny)
+    assert fashion_mnist().train.x.shape == (12, 32, 32, 1)
+    empty = tmp_path_factory.mktemp("empty")
+    with pytest.raises(InputError, match="train-labels-idx1-ubyte") as raised:
+        fashion_mnist(empty)
+    assert str(empty) in str(raised.value)
+    _assert_all_ways(str(raised.value))
+
+
+def test_one_missing_file_is_named(tiny: Path) -> None:
+    (tiny / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(InputError, match=": t10k-labels-idx1-ubyte missing"):
+        fashion_mnist(tiny)
+
+
+def test_falls_back_to_tfds(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(_MODULE, "_SYSTEM_DIR", tmp_path)
+    monkeypatch.setattr(_MODULE, "_answers", lambda url: True)
+    with tfds.testing.mock_data(num_examples=9):
+        dataset = fashion_mnist(max_train_examples=4)
+    for split, number in zip(dataset, (4, 9), strict=True):
+        assert split.x.shape == (number, 32, 32, 1)
+        assert split.x.dtype == np.float32
+        assert 0.5 < split.x.max() <= 1.0
+        assert split.labels.shape == (number,)
+
+
+@pytest.mark.parametrize("reachable", [False, True])
+def test_nowhere_found(tmp_path: Path, monkeypatch: Any, reachable: bool) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise ConnectionError("no route\nto host")
+
+    def answer(url: str, timeout: float) -> None:
+        if reachable:
+            raise urllib.error.HTTPError(url, 403, "Forbidden", Message(), None)
+        raise urllib.error.URLError("name not known")
+
+    monkeypatch.setattr(_MODULE, "_SYSTEM_DIR", tmp_path)
+    monkeypatch.setattr(_MODULE.urllib.request, "urlopen", answer)
+    builder = type(tfds.builder("fashion_mnist"))
+    monkeypatch.setattr(builder, "is_prepared", lambda self: False)
+    monkeypatch.setattr(builder, "download_and_prepare", fail)
+    with pytest.raises(InputError, match="no route" if reachable else "reached") as e:
+        fashion_mnist()
+    _assert_all_ways(str(e.value))
+
+
+@pytest.mark.parametrize("wrong", [{"image_size": 0}, {"max_train_examples": 0}])
+def test_refuses(tiny: Path, wrong: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="must be >= 1; received 0"):
+        fashion_mnist(tiny, **wrong)

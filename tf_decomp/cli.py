@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command lines: absl flags made from ExperimentConfig, and one-line errors."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import tensorflow as tf
+from absl import app, flags, logging
+
+from tf_decomp.config import ExperimentConfig
+from tf_decomp.errors import InputError, NonFiniteLoss
+
+_DEFINE = {
+    bool: flags.DEFINE_boolean,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+    tuple: flags.DEFINE_list,
+}
+
+
+def define_config_flags() -> None:
+    """Makes a flag of every field of ExperimentConfig."""
+    for field in dataclasses.fields(ExperimentConfig):
+        default = field.default
+        if isinstance(default, tuple):
+            default = [str(item) for item in default]
+        _DEFINE[type(field.default)](field.name, default, field.metadata["help"])
+
+
+def config_from_flags() -> ExperimentConfig:
+    """Gives the settings that the command line and its flagfiles say.
+
+    Raises:
+        InputError: A value is not usable.
+    """
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(ExperimentConfig):
+        value = flags.FLAGS[field.name].value
+        values[field.name] = _integers(value) if isinstance(value, list) else value
+    return ExperimentConfig(**values)
+
+
+def define_paths(**helps: str) -> None:
+    """Makes a required path flag of each keyword.
+
+    Args:
+        **helps: Flag name to help text.
+    """
+    for name, text in helps.items():
+        flags.DEFINE_string(name, None, text)
+
+
+def path_from_flag(name: str) -> Path:
+    """Gives the path of a required flag.
+
+    Raises:
+        InputError: It was not given.
+    """
+    value = flags.FLAGS[name].value
+    if not value:
+        raise InputError(f"--{name} is needed; pass --{name}=PATH")
+    return Path(value)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses the flags, runs `main` and exits.
+
+    A mistake in the input ends with one line on stderr and status 1; any other
+    exception keeps its traceback.
+
+    Args:
+        main: Takes nothing, reads the flags.
+    """
+
+    def guarded(arguments: list[str]) -> None:
+        logging.set_verbosity(logging.WARNING)
+        tf.get_logger().setLevel("ERROR")
+        if len(arguments) > 1:
+            _stop(f"unexpected argument {arguments[1]!r}; flags look like --name=value")
+        try:
+            main()
+        except (InputError, NonFiniteLoss, OSError) as error:
+            _stop(str(error))
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(arguments: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(arguments)
+    except flags.Error as error:
+        _stop(str(error))
+
+
+def _stop(message: str) -> NoReturn:
+    program = Path(sys.argv[0]).name
+    print(f"{program}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    sys.exit(1)
+
+
+def _integers(values: list[str]) -> tuple[int, ...]:
+    try:
+        return tuple(int(value) for value in values)
+    except ValueError:
+        raise InputError(
+            f"hidden must hold whole numbers, as 100,100; received {','.join(values)!r}"
+        ) from None

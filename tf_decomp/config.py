@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ExperimentConfig: every setting of a run, its default, and its check."""
+
+import dataclasses
+import math
+from typing import Any
+
+from tf_decomp.divergences import DIVERGENCES
+from tf_decomp.errors import InputError
+from tf_decomp.networks import LIKELIHOODS, POSTERIORS
+
+PRIORS = (
+    "normal",
+    "normal_pca",
+    "normal_learnt",
+    "normal_learnt_fixed_total",
+    "student_t",
+    "normal_mixture",
+    "spike_and_slab",
+)
+STRATEGIES = ("none", "mirrored", "multi_worker")
+
+
+def _setting(default: Any, help: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig:
+    """Every setting of a training run; each is a flag of bin/train.py.
+
+    The fields' help texts are their documentation: `bin/train.py --help`.
+
+    Raises:
+        InputError: A value is out of range or does not fit another one.
+
+    Example:
+        >>> ExperimentConfig(dataset="pinwheel", prior="normal_mixture", beta=0.01)
+    """
+
+    dataset: str = _setting(
+        "pinwheel", "pinwheel, fashion_mnist, npz:PATH (x_train ...) or tfds:NAME."
+    )
+    data_dir: str = _setting("", "The only folder to look for the data in; else usual.")
+    image_size: int = _setting(
+        0, "Side to which images are resized; 0: as they are (Fashion-MNIST: 32)."
+    )
+    max_train_examples: int = _setting(
+        0, "Train on a seeded random subset of this size; 0: on all."
+    )
+    prior: str = _setting("normal", f"p(z), one of {', '.join(PRIORS)}.")
+    gamma: float = _setting(0.8, "Weight of the spike of spike_and_slab, in [0, 1].")
+    spike_variance: float = _setting(0.05, "Variance of that spike.")
+    df: float = _setting(5.0, "Degrees of freedom of student_t; inf: the normal.")
+    mixture_variance: float = _setting(
+        0.03, "Variance of the four normals of normal_mixture."
+    )
+    posterior: str = _setting("normal", f"q(z|x), one of {', '.join(POSTERIORS)}.")
+    likelihood: str = _setting("normal", f"p(x|z), one of {', '.join(LIKELIHOODS)}.")
+    latent_dim: int = _setting(2, "Number of latent dimensions.")
+    hidden: tuple[int, ...] = _setting(
+        (100,), "Units of the hidden layers of networks for vectors."
+    )
+    batch_norm: bool = _setting(
+        False, "Batch-normalised convolutional networks, as for Fashion-MNIST."
+    )
+    divergence: str = _setting(
+        "none", f"D(q(z), p(z)), none or one of {', '.join(DIVERGENCES)}."
+    )
+    alpha: float = _setting(0.0, "Weight of D in the objective (7).")
+    beta: float = _setting(1.0, "Weight of the KL in the objective (7).")
+    num_samples: int = _setting(1, "Posterior samples a datum.")
+    epochs: int = _setting(500, "Passes over the training data.")
+    batch_size: int = _setting(400, "Examples a step, over all replicas.")
+    learning_rate: float = _setting(1e-3, "Of Adam (AMSGrad).")
+    seed: int = _setting(0, "Of data, weights, order and noise.")
+    strategy: str = _setting("none", f"One of {', '.join(STRATEGIES)}.")
+    output_dir: str = _setting("runs/run", "Where the run's files go.")
+    overwrite: bool = _setting(False, "Remove an earlier run in output_dir first.")
+
+    def __post_init__(self) -> None:
+        """Checks every value, so that a mistake shows before anything is written."""
+        self._check_names()
+        self._check_numbers()
+        if self.alpha > 0 and self.divergence == "none":
+            raise InputError(
+                f"alpha={self.alpha} weighs a divergence, but divergence=none; "
+                f"choose --divergence={'|'.join(DIVERGENCES)} or --alpha=0"
+            )
+        if self.prior == "normal_mixture" and self.latent_dim != 2:
+            raise InputError(
+                "prior=normal_mixture has latent_dim=2; received "
+                f"latent_dim={self.latent_dim}, set --latent_dim=2"
+            )
+
+    def _check_names(self) -> None:
+        for name, known in (
+            ("prior", PRIORS),
+            ("posterior", POSTERIORS),
+            ("likelihood", LIKELIHOODS),
+            ("divergence", ("none", *DIVERGENCES)),
+            ("strategy", STRATEGIES),
+        ):
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"{name}: expected one of {', '.join(known)}; "
+                    f"received {getattr(self, name)!r}"
+                )
+
+    def _check_numbers(self) -> None:
+        for names, least in (
+            (("alpha", "beta", "seed", "image_size", "max_train_examples"), 0),
+            (("latent_dim", "num_samples", "epochs", "batch_size"), 1),
+        ):
+            for name in names:
+                value = getattr(self, name)
+                if not (math.isfinite(value) and value >= least):
+                    raise InputError(f"{name} must be >= {least}; received {value}")
+        for name in ("learning_rate", "spike_variance", "mixture_variance"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(f"{name} must be > 0 and finite; received {value}")
+        if not self.df > 0:
+            raise InputError(f"df must be > 0 (inf for the normal); received {self.df}")
+        if not 0 <= self.gamma <= 1:
+            raise InputError(f"gamma must lie in [0, 1]; received {self.gamma}")
+        if any(units < 1 for units in self.hidden):
+            raise InputError(
+                f"hidden must hold numbers >= 1; received {list(self.hidden)}"
+            )
+
+    def to_flags(self) -> str:
+        """Gives a flagfile with every setting."""
+        lines = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, tuple):
+                value = ",".join(map(str, value))
+            elif isinstance(value, bool):
+                value = str(value).lower()
+            lines.append(f"--{field.name}={value}")
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_flags(cls, text: str) -> "ExperimentConfig":
+        """Builds the settings of a flagfile; those it does not name have defaults.
+
+        Args:
+            text: Lines `--name=value`; empty lines and # comments are skipped.
+
+        Raises:
+            InputError: A line is not of that form, or a name or value is not known.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        values: dict[str, Any] = {}
+        for line in map(str.strip, text.splitlines()):
+            if not line or line.startswith("#"):
+                continue
+            name, equals, value = line.lstrip("-").partition("=")
+            if name not in fields or not equals:
+                raise InputError(f"config: expected --setting=value; received {line!r}")
+            try:
+                values[name] = _parse(value, fields[name].default)
+            except ValueError:
+                raise InputError(
+                    f"config: {name} cannot be {value!r}; expected a value as "
+                    f"{fields[name].default!r}"
+                ) from None
+        return cls(**values)
+
+
+def _parse(text: str, like: Any) -> Any:
+    if isinstance(like, bool):
+        if text.lower() not in ("true", "false"):
+            raise ValueError(text)
+        return text.lower() == "true"
+    if isinstance(like, tuple):
+        return tuple(int(part) for part in text.split(",") if part)
+    return type(like)(text)

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets as NumPy arrays, and the `tf.data` pipeline that feeds them to Keras."""
+
+from tf_decomp.data.dataset import Dataset, Split, hold_out, subset
+from tf_decomp.data.fashion_mnist import fashion_mnist
+from tf_decomp.data.pinwheel import pinwheel
+from tf_decomp.data.pipeline import make_pipeline
+from tf_decomp.data.sources import load_dataset, load_npz, load_tfds
+
+__all__ = [
+    "Dataset",
+    "Split",
+    "fashion_mnist",
+    "hold_out",
+    "load_dataset",
+    "load_npz",
+    "load_tfds",
+    "make_pipeline",
+    "pinwheel",
+    "subset",
+]

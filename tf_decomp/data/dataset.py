@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every data source returns, and the steps that several of them share."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tf_decomp.errors import InputError
+
+_ROWS_AT_ONCE = 4096  # bounds the memory of a conversion
+
+
+class Split(NamedTuple):
+    """One part of a data set, as NumPy arrays.
+
+    Args:
+        x: [n, ...] the data: float32, or packed rows that `unpack` understands.
+        labels: [n, ...] class labels, or None.
+        factors: [n, num_factors] integer ground-truth factors, or None.
+        unpack: Maps a tensor of rows of `x`, [batch, ...], to float32 data inside
+            tf.data; None where `x` needs no unpacking.
+
+    Example:
+        >>> Split(np.zeros((10, 2), np.float32)).x.shape
+        (10, 2)
+    """
+
+    x: np.ndarray
+    labels: np.ndarray | None = None
+    factors: np.ndarray | None = None
+    unpack: Callable[[tf.Tensor], tf.Tensor] | None = None
+
+
+class Dataset(NamedTuple):
+    """A training and a test split that share no example.
+
+    Args:
+        train: The split to learn from.
+        test: The split to judge on.
+
+    Example:
+        >>> split = Split(np.zeros((10, 2), np.float32))
+        >>> Dataset(train=split, test=split).test.x.shape
+        (10, 2)
+    """
+
+    train: Split
+    test: Split
+
+
+def seeded_generator(seed: int, stream: str) -> np.random.Generator:
+    """Return the generator of one named stream of a seed.
+
+    Streams of the same seed are independent, so that, say, the subset taken and
+    the examples held out do not depend on each other.
+
+    Args:
+        seed: A non-negative integer.
+        stream: What the numbers are for.
+
+    Returns:
+        A generator that depends on the two arguments only.
+
+    Raises:
+        InputError: If the seed is negative.
+
+    Example:
+        >>> int(seeded_generator(0, "subset").integers(10)) < 10
+        True
+    """
+    if seed < 0:
+        raise InputError(f"seed must be >= 0; received {seed}")
+    return np.random.default_rng([seed, *stream.encode()])
+
+
+def subset(split: Split, max_examples: int | None, seed: int) -> Split:
+    """Return a seeded random subset of a split, in random order.
+
+    Args:
+        split: The split to choose from; its rows may be sorted by class.
+        max_examples: How many rows to keep. None, or a number not below the
+            number of rows, keeps the split as it is.
+        seed: The choice is a function of this seed and the number of rows.
+
+    Returns:
+        A split with at most `max_examples` rows, without repetition.
+
+    Raises:
+        InputError: If max_examples is below 1.
+
+    Example:
+        >>> subset(Split(np.arange(10.0)), 3, seed=0).x.shape
+        (3,)
+    """
+    if max_examples is None:
+        return split
+    if max_examples < 1:
+        raise InputError(f"max_examples must be >= 1; received {max_examples}")
+    num_examples = len(split.x)
+    if max_examples >= num_examples:
+        return split
+    order = seeded_generator(seed, "subset").permutation(num_examples)
+    return _take(split, order[:max_examples])
+
+
+def hold_out(split: Split, fraction: float, seed: int) -> Dataset:
+    """Set a seeded random part of a split aside as the test split.
+
+    Args:
+        split: At least two examples.
+        fraction: The share of the test split, in (0, 1). At least one example
+            goes to each side.
+        seed: The choice is a function of this seed and the number of rows.
+
+    Returns:
+        The two parts, which share no row and together hold every row.
+
+    Raises:
+        InputError: If the fraction is outside (0, 1) or there is one example only.
+
+    Example:
+        >>> hold_out(Split(np.arange(10.0)), 0.1, seed=0).test.x.shape
+        (1,)
+    """
+    num_examples = len(split.x)
+    if not 0.0 < fraction < 1.0:
+        raise InputError(f"fraction must be in (0, 1); received {fraction}")
+    if num_examples < 2:
+        raise InputError(
+            "holding out a test set needs at least 2 examples; "
+            f"received {num_examples}; give a test set"
+        )
+    num_test = min(max(round(fraction * num_examples), 1), num_examples - 1)
+    order = seeded_generator(seed, "hold_out").permutation(num_examples)
+    return Dataset(
+        train=_take(split, order[num_test:]), test=_take(split, order[:num_test])
+    )
+
+
+def unit_scale(dtype: np.dtype, largest: float) -> float:
+    """Return what to divide images by so that they lie in [0, 1].
+
+    Args:
+        dtype: The type in which the images were stored.
+        largest: The largest value of the training images.
+
+    Returns:
+        The largest value of an unsigned integer type; 1 for every other type,
+        and for images that hold nothing but 0 and 1 (binary images).
+
+    Example:
+        >>> unit_scale(np.dtype(np.uint8), 254), unit_scale(np.dtype(np.uint8), 1)
+        (255.0, 1.0)
+    """
+    if dtype.kind == "u" and largest > 1:
+        return float(np.iinfo(dtype).max)
+    return 1.0
+
+
+def float_images(
+    images: np.ndarray, image_size: int = 0, scale: float = 1.0
+) -> np.ndarray:
+    """Return images as float32, divided by a scale and made square.
+
+    Resizing is bilinear with half-pixel centres where an axis grows, and averages
+    over the pixels that a new one covers (a triangular filter) where it shrinks.
+
+    Args:
+        images: [n, height, width, channels] of any real type.
+        image_size: The new height and width; 0 leaves both as they are.
+        scale: What to divide by, see `unit_scale`.
+
+    Returns:
+        [n, image_size, image_size, channels] float32, within the range of
+        `images / scale`.
+
+    Raises:
+        InputError: If image_size is negative.
+
+    Example:
+        >>> float_images(np.ones((2, 28, 28, 1), np.uint8), 32).shape
+        (2, 32, 32, 1)
+    """
+    if image_size < 0:
+        raise InputError(
+            f"image_size must be >= 0 (0: as stored); received {image_size}"
+        )
+    num_images, height, width, channels = images.shape
+    side = (image_size, image_size) if image_size else (height, width)
+    shrinks = side[0] < height or side[1] < width
+    result = np.empty((num_images, *side, channels), np.float32)
+    for start in range(0, num_images, _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        pixels = images[rows].astype(np.float32) / np.float32(scale)
+        if side == (height, width):
+            result[rows] = pixels
+            continue
+        with tf.device("CPU"):  # the same pixels on every machine
+            resized = tf.image.resize(pixels, side, antialias=shrinks)
+        # Weighted means stay in the range of the data but for rounding.
+        result[rows] = np.clip(resized, pixels.min(), pixels.max())
+    return result
+
+
+def _take(split: Split, rows: np.ndarray) -> Split:
+    """Return the given rows of every array of a split."""
+    return split._replace(
+        x=split.x[rows],
+        labels=None if split.labels is None else split.labels[rows],
+        factors=None if split.factors is None else split.factors[rows],
+    )

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017): 70,000 grey images of clothes."""
+
+import gzip
+import hashlib
+import urllib.error
+import urllib.request
+import zlib
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from tf_decomp.data.dataset import Dataset, Split, float_images, subset
+from tf_decomp.data.tfds_reader import prepared_builder, read_split
+from tf_decomp.errors import InputError
+
+# MD5 of the ungzipped bytes: Debian strips the headers of its gzip files.
+_MD5 = {
+    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+}
+_SYSTEM_DIR = Path("/usr/share/datasets/fashion-mnist")
+_DOWNLOAD_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+_WAYS = (
+    "install the Debian package dataset-fashion-mnist, or give --data_dir a folder "
+    f"with {', '.join(_MD5)} (each plain or .gz), or leave --data_dir out and let "
+    "TFDS prepare fashion_mnist where there is a network"
+)
+_UNSIGNED_BYTE = 8  # the idx format's code of the type
+
+
+def fashion_mnist(
+    data_dir: str | Path | None = None,
+    image_size: int = 32,
+    max_train_examples: int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """Return Fashion-MNIST, checked, scaled to [0, 1] and resized bilinearly.
+
+    Args:
+        data_dir: A folder with the four idx files, plain or gzipped; the only place
+            searched when given. None searches the folder of Debian's package
+            dataset-fashion-mnist, then TFDS, which downloads it where needed (the
+            same images, in TFDS's order).
+        image_size: Height and width of the images; 28 is their own.
+        max_train_examples: Keep a seeded random subset of so many training images;
+            None keeps all 60,000.
+        seed: The subset is a function of this seed.
+
+    Returns:
+        60,000 and 10,000 images, `x` [n, image_size, image_size, 1] float32 in
+        [0, 1], and `labels` [n] in 0..9.
+
+    Raises:
+        InputError: If the data are missing, truncated or altered, or if image_size
+            or max_train_examples is below 1.
+
+    Example:
+        >>> fashion_mnist(max_train_examples=500).train.x.shape
+        (500, 32, 32, 1)
+    """
+    if image_size < 1:
+        raise InputError(f"image_size must be >= 1; received {image_size}")
+    if data_dir is not None:
+        stored = _read_folder(Path(data_dir))
+    elif all(_find(_SYSTEM_DIR, name) for name in _MD5):
+        stored = _read_folder(_SYSTEM_DIR)
+    else:
+        stored = _read_tfds()
+    train = subset(stored.train, max_train_examples, seed)
+    return Dataset(_prepared(train, image_size), _prepared(stored.test, image_size))
+
+
+def _prepared(split: Split, image_size: int) -> Split:
+    """Scale and resize the images of a split as read."""
+    return split._replace(x=float_images(split.x, image_size, scale=255.0))
+
+
+def _read_folder(folder: Path) -> Dataset:
+    """Read the four idx files of a folder."""
+    missing = [name for name in _MD5 if _find(folder, name) is None]
+    if missing:
+        raise InputError(
+            f"Fashion-MNIST is not complete in {folder}: {', '.join(missing)} missing; "
+            f"{_WAYS}"
+        )
+    arrays = [_read_idx(folder, name) for name in _MD5]
+    train_images, train_labels, test_images, test_labels = arrays
+    return Dataset(
+        train=Split(train_images[..., None], train_labels.astype(np.int64)),
+        test=Split(test_images[..., None], test_labels.astype(np.int64)),
+    )
+
+
+def _read_tfds() -> Dataset:
+    """Read the images that TFDS has prepared, or prepare them."""
+    is_prepared = tfds.builder("fashion_mnist").is_prepared()
+    if not is_prepared and not _answers(_DOWNLOAD_URL):
+        raise InputError(
+            f"Fashion-MNIST was not found in {_SYSTEM_DIR} nor in TFDS, and "
+            f"{_DOWNLOAD_URL} cannot be reached; {_WAYS}"
+        )
+    try:
+        builder = prepared_builder("fashion_mnist")
+    except InputError as error:
+        raise InputError(f"{error}; for Fashion-MNIST: {_WAYS}") from error
+    return Dataset(read_split(builder, "train"), read_split(builder, "test"))
+
+
+def _answers(url: str) -> bool:
+    """Say whether a server answers; TFDS itself tries for minutes without one."""
+    try:
+        with urllib.request.urlopen(url, timeout=10):
+            return True
+    except urllib.error.HTTPError:  # an answer, even though not the page
+        return True
+    except OSError:
+        return False
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """Return the path of an idx file, plain or gzipped."""
+    paths = (folder / name, folder / f"{name}.gz")
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _read_idx(folder: Path, name: str) -> np.ndarray:
+    """Return the checked array of an idx file of unsigned bytes.
+
+    The format: two zero bytes, the type, the rank, the big-endian sizes, the data.
+    """
+    path = _find(folder, name)
+    if path is None:
+        raise FileNotFoundError(folder / name)
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise _damaged(path, f"a gzip file that ends in '{error}'") from error
+    rank = int(name[-len("1-ubyte")])
+    start = 4 + 4 * rank
+    if content[:4] != bytes([0, 0, _UNSIGNED_BYTE, rank]) or len(content) < start:
+        raise _damaged(path, f"the first bytes {content[:4].hex(' ') or 'missing'}")
+    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", rank, offset=4))
+    size = len(content) - start
+    if size != np.prod(shape, dtype=np.int64):
+        raise _damaged(path, f"{size} bytes of data for the shape {shape}")
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if digest != _MD5[name]:
+        raise _damaged(path, f"bytes with the MD5 {digest}, not {_MD5[name]}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _damaged(path: Path, found: str) -> InputError:
+    """Return the error of a file that is not Fashion-MNIST's."""
+    return InputError(
+        f"{path} is not the idx file of Fashion-MNIST: it holds {found}; get it again "
+        "(the Debian package dataset-fashion-mnist has it)"
+    )

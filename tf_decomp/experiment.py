@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training run from its settings to its files."""
+
+import dataclasses
+import json
+import math
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_decomp.builders import build_vae
+from tf_decomp.callbacks import EpochProgress, RunRecorder, RunState
+from tf_decomp.config import ExperimentConfig
+from tf_decomp.data import Dataset, Split, load_dataset, make_pipeline
+from tf_decomp.environment import describe_environment
+from tf_decomp.errors import InputError, NonFiniteLoss
+from tf_decomp.export import export_saved_model
+from tf_decomp.figures import draw_run
+from tf_decomp.run_files import RunFiles, write_atomically, write_json, write_text
+from tf_decomp.vae import DecompositionVAE
+
+__all__ = ["ExperimentConfig", "build_vae", "train"]
+
+_LEAST_ROWS = 50
+# A row of history.csv costs about 100 ms (Keras's epoch, validation, checkpoint).
+_LEAST_STEPS_A_ROW = 100
+_STEPS_AN_EXECUTION = 50
+_VALIDATION_EXAMPLES = 1_000
+# Settings that say where a run happens, not what it computes.
+_PLACEMENT = ("output_dir", "strategy", "overwrite", "epochs")
+
+
+def train(config: ExperimentConfig) -> dict[str, Any]:
+    """Trains, evaluates, exports and draws a run; gives what metrics.json holds.
+
+    The same settings on an unfinished run resume it, on a finished one return at
+    once, and with more epochs continue it.
+
+    Args:
+        config: The settings.
+
+    Raises:
+        InputError: The data or the folder do not fit the settings.
+        NonFiniteLoss: The loss became infinite or NaN.
+        OSError: The folder cannot be written.
+
+    Example:
+        >>> train(ExperimentConfig(epochs=10, output_dir="runs/short"))
+    """
+    start, files = time.time(), RunFiles(config.output_dir)
+    dataset = load_dataset(
+        config.dataset,
+        config.data_dir or None,
+        config.image_size,
+        config.max_train_examples or None,
+        config.seed,
+    )
+    if config.batch_size > len(dataset.train.x):
+        raise InputError(
+            f"batch_size={config.batch_size} is larger than the training data, "
+            f"{len(dataset.train.x)} examples; lower --batch_size"
+        )
+    strategy = _strategy(config.strategy)
+    keras.utils.set_random_seed(config.seed)
+    with strategy.scope():
+        vae = build_vae(config, dataset.train.x.shape[1:], dataset.train.x)
+    with files.locked():
+        if _is_finished(files, config):
+            print(f"{files.root}: this run is finished; nothing to do", flush=True)
+            return json.loads(files.metrics.read_text(encoding="utf-8"))
+        write_text(
+            files.config, dataclasses.replace(config, overwrite=False).to_flags()
+        )
+        history = _fit(vae, dataset, files, config)
+        test = _pipeline(dataset.test, config)
+        estimates = vae.evaluate_with_errors(test, verbose=0)
+        results = {f"test/{name}": e._asdict() for name, e in estimates.items()}
+        _write_model(vae, files)
+        draw_run(files, vae, dataset.test, history, _title(config))
+        facts = {**describe_environment(), "seed": config.seed}
+        write_json(files.environment, {**facts, "seconds": time.time() - start})
+        write_json(files.metrics, results)
+    return results
+
+
+def _is_finished(files: RunFiles, config: ExperimentConfig) -> bool:
+    """Compares the folder with the settings, and clears it where that is wanted."""
+    if not files.config.exists():
+        strangers = files.existing()
+        if strangers:
+            raise InputError(
+                f"{files.root}: holds {strangers[0].name} but no config.flags, so it "
+                "is not a run's folder; choose another --output_dir"
+            )
+        return False
+    if config.overwrite:
+        files.clear()
+        return False
+    earlier = ExperimentConfig.from_flags(files.config.read_text(encoding="utf-8"))
+    old, new = dataclasses.asdict(earlier), dataclasses.asdict(config)
+    differing = [k for k in old if k not in _PLACEMENT and old[k] != new[k]]
+    if config.epochs < earlier.epochs:
+        differing.append("epochs")
+    if differing:
+        changes = ", ".join(f"--{k}={old[k]} is now {new[k]}" for k in differing)
+        raise InputError(
+            f"{files.root}: holds a run with other settings ({changes}); use them, "
+            "another --output_dir or --overwrite"
+        )
+    if config.epochs > earlier.epochs:
+        files.metrics.unlink(missing_ok=True)
+    return files.metrics.exists()
+
+
+def _fit(
+    vae: DecompositionVAE, dataset: Dataset, files: RunFiles, config: ExperimentConfig
+) -> list[dict[str, float]]:
+    """Trains from the newest state to the last epoch and gives all history rows."""
+    with vae.distribute_strategy.scope():
+        vae.compile(keras.optimizers.Adam(config.learning_rate, amsgrad=True))
+        state = RunState(vae, files)
+    first, steps = state.restore(), _steps_an_epoch(dataset.train, config)
+    epochs = config.epochs - first
+    if epochs > 0:
+        if first == 0:
+            state.save(0)
+        a_row = _epochs_a_row(steps, epochs)
+        vae.steps_per_execution = _steps_an_execution(vae, a_row * steps)
+        recorder = RunRecorder(files, state, first, a_row)
+        validation = dataset.test._replace(x=dataset.test.x[:_VALIDATION_EXAMPLES])
+        vae.fit(
+            _pipeline(dataset.train, config, first, epochs),
+            epochs=epochs // a_row,
+            steps_per_epoch=a_row * steps,
+            shuffle=False,
+            validation_data=_pipeline(validation, config),
+            callbacks=[recorder, EpochProgress(first, a_row, config.epochs)],
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+        if recorder.failed:
+            raise _find_failure(vae, dataset.train, state, files, config)
+    return files.read_history(config.epochs)
+
+
+def _steps_an_epoch(train: Split, config: ExperimentConfig) -> int:
+    return -(-len(train.x) // config.batch_size)
+
+
+def _epochs_a_row(steps: int, epochs: int) -> int:
+    """Gives the epochs of a history row: few short rows, and all equally long."""
+    most = min(-(-_LEAST_STEPS_A_ROW // steps), max(1, epochs // _LEAST_ROWS))
+    return _largest_divisor(epochs, most)
+
+
+def _steps_an_execution(vae: DecompositionVAE, steps_a_row: int) -> int:
+    """Gives the steps of one call: one where a step is long or a strategy splits it.
+
+    Keras runs whole calls, so their number must divide the steps of a row; under a
+    strategy it runs one step a call only (keras issue 19246).
+    """
+    replicas = vae.distribute_strategy.num_replicas_in_sync
+    if replicas > 1 or len(vae.data_shape) > 1:
+        return 1
+    return _largest_divisor(steps_a_row, _STEPS_AN_EXECUTION)
+
+
+def _largest_divisor(number: int, most: int) -> int:
+    return next(k for k in range(min(most, number), 0, -1) if number % k == 0)
+
+
+def _pipeline(
+    split: Split, config: ExperimentConfig, first_epoch: int = 0, epochs: int = 1
+) -> tf.data.Dataset:
+    return make_pipeline(
+        split,
+        min(config.batch_size, len(split.x)),
+        shuffle=True,
+        seed=config.seed,
+        first_epoch=first_epoch,
+        epochs=epochs,
+    )
+
+
+def _find_failure(
+    vae: DecompositionVAE,
+    train: Split,
+    state: RunState,
+    files: RunFiles,
+    config: ExperimentConfig,
+) -> NonFiniteLoss:
+    """Repeats the row that failed, step by step, and keeps the batch that did it."""
+    epoch, steps = state.restore(), _steps_an_epoch(train, config)
+    step = epoch * steps
+    for x in _pipeline(train, config, epoch, config.epochs - epoch):
+        logs, step = vae.train_on_batch(x, return_dict=True), step + 1
+        if not math.isfinite(logs["loss"]):
+            break
+    terms = ["log_likelihood", "kl"] + ["divergence"] * (config.alpha > 0)
+    values = {name: float(logs[name]) for name in terms}
+    bad = [name for name in terms if not math.isfinite(values[name])] or ["loss"]
+    epoch, batch = (step - 1) // steps + 1, files.failure / "batch.npz"
+    write_atomically(batch, lambda name: _save_batch(name, x.numpy()))
+    report = {"terms": bad, "step": step, "epoch": epoch, "values": str(values)}
+    write_json(files.failure / "report.json", report)
+    return NonFiniteLoss(
+        f"training stopped: {', '.join(bad)} not finite at step {step} (epoch "
+        f"{epoch}); its batch is kept in {batch}; lower --learning_rate, --alpha "
+        "or --beta"
+    )
+
+
+def _save_batch(path: Path, x: np.ndarray) -> None:
+    with path.open("wb") as file:
+        np.savez(file, x=x)
+
+
+def _write_model(vae: DecompositionVAE, files: RunFiles) -> None:
+    """Writes model.keras and the SavedModel, in place of those of fewer epochs."""
+    # Keras asks for the ending.
+    write_atomically(files.model, vae.save)
+    if files.saved_model.exists():
+        shutil.rmtree(files.saved_model)
+    export_saved_model(vae, files.saved_model)
+
+
+def _strategy(name: str) -> tf.distribute.Strategy:
+    if name == "none":
+        return tf.distribute.get_strategy()
+    if name == "multi_worker":
+        raise InputError(
+            "strategy=multi_worker is not available yet; use mirrored or none"
+        )
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices()
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def _title(config: ExperimentConfig) -> str:
+    divergence = "" if config.divergence == "none" else f" {config.divergence}"
+    return (
+        f"{config.dataset}, prior {config.prior}, beta {config.beta:g}, "
+        f"alpha {config.alpha:g}{divergence}, {config.epochs} epochs"
+    )

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a run: their places, the lock, and writing that leaves no halves."""
+
+import contextlib
+import csv
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tf_decomp.errors import InputError
+
+HISTORY_COLUMNS = ("epoch", "loss", "elbo", "log_likelihood", "kl", "divergence")
+
+
+class RunFiles:
+    """Where the files of one run are.
+
+    Args:
+        output_dir: The run's folder.
+
+    Example:
+        >>> RunFiles("runs/pinwheel").metrics.exists()
+    """
+
+    def __init__(self, output_dir: str | Path) -> None:
+        self.root = Path(output_dir)
+        self.config = self.root / "config.flags"
+        self.environment = self.root / "environment.json"
+        self.history = self.root / "history.csv"
+        self.metrics = self.root / "metrics.json"
+        self.checkpoints = self.root / "checkpoints"
+        self.model = self.root / "model.keras"
+        self.saved_model = self.root / "saved_model" / "1"
+        self.plots = self.root / "plots"
+        self.logs = self.root / "logs"
+        self.failure = self.root / "failure"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder for this process; the lock dies with it.
+
+        Raises:
+            InputError: Another process holds it.
+            OSError: The folder cannot be made or written.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"{self.root}: another run is writing there; wait for it or choose "
+                    "another --output_dir"
+                ) from None
+            yield
+
+    def existing(self) -> list[Path]:
+        """Gives those of a run's files and folders that are there."""
+        paths = [path for path in vars(self).values() if path != self.root]
+        return [path for path in paths if path.exists()]
+
+    def clear(self) -> None:
+        """Removes every file of an earlier run, and nothing else."""
+        for path in self.existing():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def read_history(self, last_epoch: int) -> list[dict[str, float]]:
+        """Gives the rows up to an epoch; an empty cell is NaN.
+
+        Args:
+            last_epoch: Rows behind it were written after the state to resume from.
+        """
+        if not self.history.exists():
+            return []
+        with self.history.open(newline="", encoding="utf-8") as file:
+            rows = [
+                {name: float(value or "nan") for name, value in row.items()}
+                for row in csv.DictReader(file)
+            ]
+        return [row for row in rows if row["epoch"] <= last_epoch]
+
+    def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Writes all rows, NaN as an empty cell, the fixed columns first."""
+        others = [
+            name for name in (rows[0] if rows else {}) if name not in HISTORY_COLUMNS
+        ]
+        columns = [*HISTORY_COLUMNS, *others]
+
+        def write(path: Path) -> None:
+            with path.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(columns)
+                writer.writerows(
+                    [_cell(row.get(name, float("nan"))) for name in columns]
+                    for row in rows
+                )
+
+        write_atomically(self.history, write)
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Lets `write` fill a temporary name beside `path`, then renames it.
+
+    Args:
+        path: A file or a folder; a folder must not exist yet.
+        write: Receives the temporary name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")  # keeps the ending
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+
+    def write(name: Path) -> None:
+        name.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file whole or not at all; NaN becomes null."""
+    write_text(path, json.dumps(_without_nan(value), indent=2) + "\n")
+
+
+def _cell(value: float) -> str:
+    if value != value:
+        return ""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and value != value else value

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must happen before TensorFlow and Keras are imported."""
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+
+
+def start_tensorflow() -> None:
+    """Turns oneDNN on and imports TensorFlow, as quietly as the user asked.
+
+    TensorFlow leaves oneDNN off on CPUs without AVX-512, where it doubles the speed
+    of convolutions. A user's own TF_ENABLE_ONEDNN_OPTS wins, and nothing changes where
+    TensorFlow is imported already. The notes that its libraries print while they load
+    ignore TF_CPP_MIN_LOG_LEVEL; here they obey it.
+
+    Raises:
+        ImportError: Keras is set to another backend; its `name` is "tf_decomp".
+    """
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        raise _other_backend(f"KERAS_BACKEND={backend}")
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+        asked_for = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") == "0"
+        with contextlib.nullcontext() if asked_for else _silent_stderr():
+            importlib.import_module("tensorflow")
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise _other_backend(f"{keras.backend.backend()} from keras.json")
+
+
+def _other_backend(received: str) -> ImportError:
+    return ImportError(
+        f"tf_decomp needs Keras on TensorFlow; received {received}, set "
+        "KERAS_BACKEND=tensorflow",
+        name="tf_decomp",
+    )
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Sends what C++ code writes to stderr to nowhere."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
