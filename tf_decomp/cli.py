@@ -29,6 +29,7 @@ def define_config_flags() -> None:
         if isinstance(default, tuple):
             default = [str(item) for item in default]
         _DEFINE[type(field.default)](field.name, default, field.metadata["help"])
+        _show_in_help(field.name)
 
 
 def config_from_flags() -> ExperimentConfig:
@@ -52,6 +53,7 @@ def define_paths(**helps: str) -> None:
     """
     for name, text in helps.items():
         flags.DEFINE_string(name, None, text)
+        _show_in_help(name)
 
 
 def path_from_flag(name: str) -> Path:
@@ -87,6 +89,11 @@ def run(main: Callable[[], None]) -> None:
             _stop(str(error))
 
     app.run(guarded, flags_parser=_parse)
+
+
+def _show_in_help(name: str) -> None:
+    """Makes --help list a flag: absl shows only those that the program defines."""
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
 
 def _parse(arguments: list[str]) -> list[str]:

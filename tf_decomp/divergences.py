@@ -13,7 +13,10 @@ from tf_decomp.posteriors import aggregate_posterior, plain
 from tf_decomp.priors import Prior
 
 # Numbers that a pairwise term holds at once: they stay in a core's cache.
-_CHUNK = 2**16
+_CHUNK = 2**17
+
+# Kernels are below 1e-7 there, and products of denominators stay in float32's range.
+_FAR = 1e9
 
 _compiled = functools.partial(tf.function, jit_compile=True, reduce_retracing=True)
 
@@ -231,9 +234,9 @@ def _mmd(x: tf.Tensor, y: tf.Tensor, bandwidths: tuple[float, ...]) -> tf.Tensor
 def _mmd_value(x: tf.Tensor, y: tf.Tensor, bandwidths: tuple[float, ...]) -> tf.Tensor:
     def mean_kernel(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:  # [latent_dim]
         def of_rows(rows: tf.Tensor) -> tf.Tensor:
-            squares = (rows[:, None] - b[None]) ** 2
-            kernels = [c / (c + squares) for c in bandwidths]
-            return tf.reduce_mean(tf.add_n(kernels), axis=1)
+            squares = tf.minimum((rows[:, None] - b[None]) ** 2, _FAR)
+            kernels = [(c, c + squares) for c in bandwidths]
+            return tf.reduce_mean(_sum_of_ratios(kernels, 3), axis=1)
 
         return tf.reduce_mean(_map_rows(of_rows, a, tf.size(b)), axis=0)
 
@@ -254,9 +257,9 @@ def _mmd_gradient(
     def slopes(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:  # sum_j dk(a_i, b_j)/da_i
         def of_rows(rows: tf.Tensor) -> tf.Tensor:
             steps = b[None] - rows[:, None]
-            squares = steps**2
-            slopes = [2 * c / (c + squares) ** 2 for c in bandwidths]
-            return tf.reduce_sum(steps * tf.add_n(slopes), axis=1)
+            squares = tf.minimum(steps**2, _FAR)
+            slopes = [(2 * c, (c + squares) ** 2) for c in bandwidths]
+            return tf.reduce_sum(steps * _sum_of_ratios(slopes, 2), axis=1)
 
         return _map_rows(of_rows, a, tf.size(b))
 
@@ -264,6 +267,17 @@ def _mmd_gradient(
     m = tf.cast(tf.shape(y)[0], x.dtype)
     within = slopes(x, x) / tf.maximum(n - 1, 1)
     return 2 / n * (within - slopes(x, y) / m)
+
+
+def _sum_of_ratios(ratios: list[tuple[float, tf.Tensor]], group: int) -> tf.Tensor:
+    """Gives the sum of c / d, with one division (the slow operation) a group."""
+    total = tf.zeros_like(ratios[0][1])
+    for start in range(0, len(ratios), group):
+        numerator, denominator = tf.zeros_like(total), tf.ones_like(total)
+        for c, d in ratios[start : start + group]:
+            numerator, denominator = numerator * d + c * denominator, denominator * d
+        total += numerator / denominator
+    return total
 
 
 def _unpack(distribution: tfd.Distribution) -> list[tf.Tensor]:
