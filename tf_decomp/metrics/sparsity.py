@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sparsity of encodings."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import gammaln
+
+from tf_decomp.metrics.estimates import (
+    active_dimensions,
+    check_codes,
+    standard_deviations,
+)
+
+
+class HoyerSparsity(NamedTuple):
+    """Hoyer sparsity of a set of encodings.
+
+    Attributes:
+        value: the paper's number: mean over rows, all dimensions, 0 dense to 1 sparse.
+        standard_error: its standard error over rows, conditional on the encoder and
+            on the standard deviations that the dimensions are divided by.
+        active_value: the same from the active dimensions alone.
+        active_standard_error: its standard error over rows.
+        inactive: indices of the other dimensions. One that hardly varies about a
+            mean that is not 0 becomes huge when divided by its standard deviation,
+            and makes `value` near 1 for a dense code.
+        gaussian_value: what independent normal codes of as many dimensions score on
+            average (exact): the level of a code that is dense by nature.
+        active_gaussian_value: the same for the active dimensions.
+        zero_rows: number of rows that are 0 throughout, left out of `value`.
+        active_zero_rows: number of rows left out of `active_value`.
+        n: number of rows behind `value`.
+    """
+
+    value: float
+    standard_error: float
+    active_value: float
+    active_standard_error: float
+    inactive: tuple[int, ...]
+    gaussian_value: float
+    active_gaussian_value: float
+    zero_rows: int
+    active_zero_rows: int
+    n: int
+
+
+def hoyer_sparsity(
+    codes: ArrayLike, normalise: bool = True, *, scale: ArrayLike | None = None
+) -> HoyerSparsity:
+    """Measures how few dimensions each encoding uses.
+
+    Mathieu et al. 2019, section 6.3, after Hurley and Rickard 2008:
+
+        Hoyer(y) = (sqrt(d) - |y|_1 / |y|_2) / (sqrt(d) - 1)  in [0, 1],
+
+    averaged over rows. Each dimension is first divided by its standard deviation over
+    the rows, and is not centred. Defined where the formula is not: a constant
+    dimension is off, so 0 in every row, but counts in d; a row of zeros is counted
+    and left out; with no row left, or with d = 1, the value is 0. Never NaN.
+
+    Args:
+        codes: [n, latent_dim] encodings, e.g. posterior means.
+        normalise: whether to divide by the standard deviations.
+        scale: what the active dimensions are judged by, see `active_dimensions`.
+
+    Raises:
+        InputError: an argument is unusable.
+
+    Example:
+        >>> codes = np.random.default_rng(0).normal(size=(20_000, 50))
+        >>> score = hoyer_sparsity(codes)
+        >>> round(score.value, 2), round(score.gaussian_value, 3)
+        (0.23, 0.231)
+    """
+    raw = check_codes(codes)
+    active = active_dimensions(raw, scale)
+    scaled = raw.astype(np.float64)
+    if normalise:
+        deviations = standard_deviations(raw)
+        scaled /= np.where(deviations > 0.0, deviations, np.inf)
+    rows, active_rows = _hoyer(scaled), _hoyer(scaled[:, active])
+    return HoyerSparsity(
+        *_mean_and_error(rows),
+        *_mean_and_error(active_rows),
+        tuple(np.flatnonzero(~active).tolist()),
+        _gaussian_hoyer(raw.shape[1]),
+        _gaussian_hoyer(int(active.sum())),
+        len(raw) - len(rows),
+        len(raw) - len(active_rows),
+        len(rows),
+    )
+
+
+def _hoyer(codes: np.ndarray) -> np.ndarray:
+    """Returns the sparsity of every row that is not all zeros."""
+    dimensions = codes.shape[1]
+    largest = np.abs(codes).max(axis=1, initial=0.0)
+    kept = largest > 0.0
+    if dimensions < 2:
+        return np.zeros(int(kept.sum()))
+    # Relative to the largest entry no square overflows or underflows as a whole.
+    rows = np.abs(codes[kept]) / largest[kept, None]
+    ratios = rows.sum(axis=1) / np.sqrt((rows**2).sum(axis=1))
+    root = np.sqrt(dimensions)
+    return np.clip((root - ratios) / (root - 1.0), 0.0, 1.0)
+
+
+def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    if not len(values):
+        return 0.0, 0.0
+    return float(values.mean()), float(values.std() / np.sqrt(len(values)))
+
+
+def _gaussian_hoyer(dimensions: int) -> float:
+    """E|u|_1 = d Gamma(d/2) / (sqrt(pi) Gamma((d+1)/2)), u a uniform direction."""
+    if dimensions < 2:
+        return 0.0
+    halves = gammaln(dimensions / 2) - gammaln((dimensions + 1) / 2)
+    mean_ratio = dimensions * np.exp(halves) / np.sqrt(np.pi)
+    root = np.sqrt(dimensions)
+    return float((root - mean_ratio) / (root - 1.0))
