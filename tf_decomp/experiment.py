@@ -17,7 +17,7 @@ import tensorflow as tf
 from tf_decomp.builders import build_vae
 from tf_decomp.callbacks import EpochProgress, RunRecorder, RunState
 from tf_decomp.config import ExperimentConfig
-from tf_decomp.data import Dataset, Split, load_dataset, make_pipeline
+from tf_decomp.data import Dataset, Split, load_dataset, make_pipeline, subset
 from tf_decomp.environment import describe_environment
 from tf_decomp.errors import InputError, NonFiniteLoss
 from tf_decomp.export import export_saved_model
@@ -32,6 +32,7 @@ _LEAST_ROWS = 50
 _LEAST_STEPS_A_ROW = 100
 _STEPS_AN_EXECUTION = 50
 _VALIDATION_EXAMPLES = 1_000
+_PCA_EXAMPLES = 20_000
 # Settings that say where a run happens, not what it computes.
 _PLACEMENT = ("output_dir", "strategy", "overwrite", "epochs")
 
@@ -69,7 +70,9 @@ def train(config: ExperimentConfig) -> dict[str, Any]:
     strategy = _strategy(config.strategy)
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
-        vae = build_vae(config, dataset.train.x.shape[1:], dataset.train.x)
+        vae = build_vae(
+            config, dataset.train.data_shape, _pca_examples(dataset.train, config)
+        )
     with files.locked():
         if _is_finished(files, config):
             print(f"{files.root}: this run is finished; nothing to do", flush=True)
@@ -172,6 +175,12 @@ def _steps_an_execution(vae: DecompositionVAE, steps_a_row: int) -> int:
 
 def _largest_divisor(number: int, most: int) -> int:
     return next(k for k in range(min(most, number), 0, -1) if number % k == 0)
+
+
+def _pca_examples(train: Split, config: ExperimentConfig) -> np.ndarray | None:
+    if config.prior != "normal_pca":
+        return None
+    return subset(train, _PCA_EXAMPLES, config.seed).examples(slice(None))
 
 
 def _pipeline(

@@ -44,24 +44,21 @@ def draw_run(
     Example:
         >>> draw_run(files, vae, dataset.test, rows, "pinwheel, alpha 5, beta 0.01")
     """
-    shown = test.x[:_NUM_SHOWN]
     columns = {name: np.array([row[name] for row in history]) for name in history[0]}
     count = _NUM_CODES if len(vae.data_shape) == 1 else _NUM_SHOWN
+    x = test.examples(slice(count))
     figures = {
         "training_curves": training_curves(columns, title=title),
         "latents": _latents(vae, test, title),
-        "reconstructions": reconstructions(
-            test.x[:count], vae.reconstruct(test.x[:count]).numpy(), title=title
-        ),
-        "samples": samples(vae.generate(count, seed=0).numpy(), shown, title=title),
+        "reconstructions": reconstructions(x, vae.reconstruct(x).numpy(), title),
+        "samples": samples(vae.generate(count, seed=0).numpy(), x, title),
     }
     for name, figure in figures.items():
         save_figure(figure, files.plots / f"{name}.png")
 
 
 def _latents(vae: DecompositionVAE, test: Split, title: str) -> Figure:
-    x = test.x[:_NUM_CODES]
-    posterior = vae.encode(x)
+    posterior = vae.encode(test.examples(slice(_NUM_CODES)))
     means, prior = posterior.mean().numpy(), vae.prior.distribution
     prior_samples = prior.sample(_NUM_CODES, seed=tf.constant([0, 0])).numpy()
     if vae.latent_dim != 2:

@@ -62,6 +62,9 @@ class ObjectiveMeans(keras.metrics.Metric):
             beta: Weight of the KL.
         """
         log_likelihood, kl, divergence = terms
+        if divergence is not None:
+            divergence = tf.where(alpha > 0, divergence, tf.zeros_like(divergence))
+            terms = terms._replace(divergence=divergence)
         loss = -decomposition_objective(terms, alpha, beta)
         examples = tf.cast(
             tf.stack([loss, log_likelihood - kl, log_likelihood, kl]), tf.float64

@@ -95,9 +95,17 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         noise = self._posterior_noise(share, self._step_seed(_TRAIN_NOISE, step))
         prior_noise = self._prior_noise(share, self._step_seed(_TRAIN_PRIOR, step))
         self.train_batches.assign_add(1)
-        compiled = self._compiles(share)
-        update = self._compiled_update if compiled else self._update
-        update(x, share, noise, prior_noise)
+        update = self._compiled_update if self._compiles(share) else self._update
+        arguments = (x, share, noise, prior_noise)
+        if self.divergence is None or share.num_replicas > 1:
+            # No cond around what gathers from replicas: there D is always computed.
+            update(*arguments, self.divergence is not None)
+        else:
+            tf.cond(
+                self.alpha.value > 0,
+                lambda: update(*arguments, True),
+                lambda: update(*arguments, False),
+            )
         return self.get_metrics_result()
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -175,43 +183,53 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         self.optimizer.build(self.trainable_variables)
 
     def _update(
-        self, x: tf.Tensor, share: Share, noise: tf.Tensor, prior_noise: tf.Tensor
-    ) -> None:
+        self,
+        x: tf.Tensor,
+        share: Share,
+        noise: tf.Tensor,
+        prior_noise: tf.Tensor,
+        with_divergence: bool,
+    ) -> tf.Tensor:
+        """Steps along the gradient, adds the terms to the means, gives the loss."""
         alpha, beta = self.alpha.value, self.beta.value
         with tf.GradientTape() as tape:
-            terms = self._training_terms(x, share, noise, prior_noise)
+            terms = self._training_terms(x, share, noise, prior_noise, with_divergence)
             objective = decomposition_objective(
                 terms._replace(divergence=None), alpha, beta
             )
             size = tf.cast(share.global_size, objective.dtype)
-            # Keras sums gradients over replicas; D is the same on each.
             loss = -tf.reduce_sum(objective) / size
-            for once in [*self.losses, *self._weighted_divergence(terms, alpha)]:
-                loss += once / share.num_replicas
-            loss = self.optimizer.scale_loss(loss)
+            # Keras sums gradients over replicas, and these are the same on each.
+            shared = list(self.losses)
+            if with_divergence:
+                shared.append(tf.math.multiply_no_nan(terms.divergence, alpha))
+            for part in shared:
+                loss += part / share.num_replicas
+            scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
         self.optimizer.apply_gradients(
-            zip(tape.gradient(loss, variables), variables, strict=True)
+            zip(tape.gradient(scaled, variables), variables, strict=True)
         )
         self._means.update_state(terms, alpha, beta)
+        return loss
 
     def _training_terms(
-        self, x: tf.Tensor, share: Share, noise: tf.Tensor, prior_noise: tf.Tensor
+        self,
+        x: tf.Tensor,
+        share: Share,
+        noise: tf.Tensor,
+        prior_noise: tf.Tensor,
+        with_divergence: bool,
     ) -> ObjectiveTerms:
-        prior = self.prior.distribution
+        prior, divergence = self.prior.distribution, None
         posterior = plain(self.encoder(x, training=True))
         everyone = gather_posterior(posterior)
         latents = sample_with(everyone, [self.num_samples], noise)
-        divergence = None
-        if self.divergence is not None:
+        if with_divergence:
             prior_samples = prior_noise
             if self.prior.trainable_variables:
                 prior_samples = sample_with(prior, [share.global_size], prior_noise)
-            divergence = tf.cond(
-                self.alpha.value > 0,
-                lambda: self.divergence(everyone, prior, latents[0], prior_samples),
-                lambda: tf.zeros([], latents.dtype),
-            )
+            divergence = self.divergence(everyone, prior, latents[0], prior_samples)
 
         def decoder(z: tf.Tensor) -> tfd.Distribution:
             return plain(self.decoder(z, training=True))
@@ -254,11 +272,6 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         if self.prior.trainable_variables:
             return draw_noise(prior, [share.global_size], seed)
         return prior.sample(share.global_size, seed=seed)
-
-    def _weighted_divergence(
-        self, terms: ObjectiveTerms, alpha: tf.Tensor
-    ) -> list[tf.Tensor]:
-        return [] if terms.divergence is None else [alpha * terms.divergence]
 
     def _step_seed(self, stream: int, step: tf.Tensor) -> tf.Tensor:
         return tf.random.fold_in(
