@@ -354,7 +354,7 @@ def test_load_dataset_passes_all_on_to_fashion_mnist(monkeypatch: Any) -> None:
     "name", ["", "mnist", "npz", "npz:", "tfds:", "pinwheel:4", "Pinwheel", "csv:a"]
 )
 def test_load_dataset_lists_the_known_names(name: str) -> None:
-    known = "fashion_mnist, npz:PATH, pinwheel, tfds:NAME"
+    known = "dsprites, fashion_mnist, npz:PATH, pinwheel, tfds:NAME"
     with pytest.raises(InputError, match=f"one of {known}; received '{name}'"):
         load_dataset(name)
 

@@ -9,10 +9,12 @@ start_tensorflow()
 from tf_decomp.data import (
     Dataset,
     Split,
+    dsprites,
     fashion_mnist,
     load_dataset,
     make_pipeline,
     pinwheel,
+    render_dsprites,
 )
 from tf_decomp.divergences import (
     DIVERGENCES,
@@ -78,6 +80,7 @@ __all__ = [
     "build_vae",
     "decomposition_objective",
     "dimensionwise_mmd",
+    "dsprites",
     "export_saved_model",
     "fashion_mnist",
     "importance_weighted_bound",
@@ -89,5 +92,6 @@ __all__ = [
     "objective_terms",
     "pca_variances",
     "pinwheel",
+    "render_dsprites",
     "train",
 ]

@@ -39,7 +39,8 @@ class ExperimentConfig:
     """
 
     dataset: str = _setting(
-        "pinwheel", "pinwheel, fashion_mnist, npz:PATH (x_train ...) or tfds:NAME."
+        "pinwheel",
+        "pinwheel, dsprites, fashion_mnist, npz:PATH (x_train ...) or tfds:NAME.",
     )
     data_dir: str = _setting("", "The only folder to look for the data in; else usual.")
     image_size: int = _setting(

@@ -2,6 +2,8 @@
 """Data sets as NumPy arrays, and the `tf.data` pipeline that feeds them to Keras."""
 
 from tf_decomp.data.dataset import Dataset, Split, hold_out, subset
+from tf_decomp.data.dsprites import dsprites
+from tf_decomp.data.dsprites_rendering import render_dsprites
 from tf_decomp.data.fashion_mnist import fashion_mnist
 from tf_decomp.data.pinwheel import pinwheel
 from tf_decomp.data.pipeline import make_pipeline
@@ -10,6 +12,7 @@ from tf_decomp.data.sources import load_dataset, load_npz, load_tfds
 __all__ = [
     "Dataset",
     "Split",
+    "dsprites",
     "fashion_mnist",
     "hold_out",
     "load_dataset",
@@ -17,5 +20,6 @@ __all__ = [
     "load_tfds",
     "make_pipeline",
     "pinwheel",
+    "render_dsprites",
     "subset",
 ]

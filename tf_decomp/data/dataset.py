@@ -23,14 +23,40 @@ class Split(NamedTuple):
             tf.data; None where `x` needs no unpacking.
 
     Example:
-        >>> Split(np.zeros((10, 2), np.float32)).x.shape
-        (10, 2)
+        >>> split = Split(np.zeros((10, 2), np.float32))
+        >>> split.data_shape, split.examples(slice(3)).shape
+        ((2,), (3, 2))
     """
 
     x: np.ndarray
     labels: np.ndarray | None = None
     factors: np.ndarray | None = None
     unpack: Callable[[tf.Tensor], tf.Tensor] | None = None
+
+    @property
+    def data_shape(self) -> tuple[int, ...]:
+        """The shape of one example, unpacked."""
+        return self.examples(slice(1)).shape[1:]
+
+    def examples(self, rows: np.ndarray | slice) -> np.ndarray:
+        """Return some examples as a model takes them.
+
+        Args:
+            rows: Which rows of `x`: a slice, integers [m] or booleans [n].
+
+        Returns:
+            [m, *data_shape] float32, unpacked.
+        """
+        x = self.x[rows]
+        if self.unpack is None:
+            return np.asarray(x, np.float32)
+        starts = range(0, max(len(x), 1), _ROWS_AT_ONCE)
+        with tf.device("CPU"):
+            parts = [
+                self.unpack(tf.constant(x[start : start + _ROWS_AT_ONCE]))
+                for start in starts
+            ]
+        return np.concatenate(parts, dtype=np.float32)
 
 
 class Dataset(NamedTuple):

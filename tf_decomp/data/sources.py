@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets by name: `pinwheel`, `fashion_mnist`, `npz:PATH` and `tfds:NAME`."""
+"""Data sets by name: pinwheel, dsprites, fashion_mnist, npz:PATH and tfds:NAME."""
 
 import zipfile
 import zlib
@@ -17,12 +17,14 @@ from tf_decomp.data.dataset import (
     subset,
     unit_scale,
 )
+from tf_decomp.data.dsprites import dsprites
 from tf_decomp.data.fashion_mnist import fashion_mnist
 from tf_decomp.data.pinwheel import pinwheel
 from tf_decomp.data.tfds_reader import prepared_builder, read_split
 from tf_decomp.errors import InputError
 
 _TEST_FRACTION = 0.1
+_DSPRITES_SIZE = 64
 _FASHION_MNIST_SIZE = 32
 
 
@@ -46,12 +48,13 @@ def load_dataset(
     """Return a data set by its name.
 
     Args:
-        name: `pinwheel`, `fashion_mnist`, `npz:PATH` (see `load_npz`) or `tfds:NAME`
-            (see `load_tfds`).
-        data_dir: Where `fashion_mnist` or TFDS find their files; None searches the
-            usual places. The others do not use it.
+        name: `pinwheel`, `dsprites`, `fashion_mnist`, `npz:PATH` (see `load_npz`) or
+            `tfds:NAME` (see `load_tfds`).
+        data_dir: Where `dsprites`, `fashion_mnist` or TFDS find their files; None
+            searches the usual places. The others do not use it.
         image_size: Height and width of images; 0 takes the data set's own, which is
-            32 for `fashion_mnist`. Must be 0 for data that are not images.
+            64 for `dsprites` and 32 for `fashion_mnist`. Must be 0 for data that are
+            not images.
         max_train_examples: Keep a seeded random subset of so many training examples;
             None keeps all.
         seed: Of the pinwheel's draws, the hold-out and the subset.
@@ -267,6 +270,16 @@ def _load_pinwheel(request: _Request) -> Dataset:
     return pinwheel(seed=request.seed)
 
 
+def _load_dsprites(request: _Request) -> Dataset:
+    """Adapt `dsprites` to a request."""
+    return dsprites(
+        request.data_dir,
+        request.image_size or _DSPRITES_SIZE,
+        request.max_train_examples,
+        request.seed,
+    )
+
+
 def _load_fashion_mnist(request: _Request) -> Dataset:
     """Adapt `fashion_mnist` to a request."""
     return fashion_mnist(
@@ -291,6 +304,7 @@ def _load_tfds(request: _Request) -> Dataset:
 
 # The form in which a user writes a name, and what loads it.
 _LOADERS: dict[str, Callable[[_Request], Dataset]] = {
+    "dsprites": _load_dsprites,
     "fashion_mnist": _load_fashion_mnist,
     "npz:PATH": _load_npz,
     "pinwheel": _load_pinwheel,
