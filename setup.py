@@ -13,6 +13,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["tf_decomp", "tf_decomp.*"]),
+    package_data={"tf_decomp.report": ["templates/*"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
         "absl-py>=2.1,<3",
@@ -30,6 +31,7 @@ setup(
     ],
     extras_require={
         "test": [
+            "Jinja2>=3.1.6,<4",
             "mypy>=1.15,<3",
             "pytest>=8.3,<10",
             "pytest-xdist>=3.6,<4",
@@ -37,7 +39,7 @@ setup(
         ],
         "serving": [],
         "sweep": [],
-        "report": [],
+        "report": ["Jinja2>=3.1.6,<4"],
         "gpu": [],
     },
     classifiers=[

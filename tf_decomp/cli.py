@@ -68,6 +68,22 @@ def path_from_flag(name: str) -> Path:
     return Path(value)
 
 
+def define_list(name: str, default: list[str], text: str) -> None:
+    """Makes a flag of a comma-separated list."""
+    flags.DEFINE_list(name, default, text)
+    _show_in_help(name)
+
+
+def list_from_flag(name: str) -> list[str]:
+    """Gives the parts of a comma-separated flag."""
+    return list(flags.FLAGS[name].value)
+
+
+def given(name: str) -> bool:
+    """Whether a path flag was given."""
+    return bool(flags.FLAGS[name].value)
+
+
 def run(main: Callable[[], None]) -> None:
     """Parses the flags, runs `main` and exits.
 

@@ -81,6 +81,9 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         """Checks every value, so that a mistake shows before anything is written."""
+        for field in dataclasses.fields(self):
+            value = _typed(field.name, getattr(self, field.name), field.default)
+            object.__setattr__(self, field.name, value)
         self._check_names()
         self._check_numbers()
         if self.alpha > 0 and self.divergence == "none":
@@ -121,6 +124,8 @@ class ExperimentConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise InputError(f"{name} must be > 0 and finite; received {value}")
+        if self.seed >= 2**31:
+            raise InputError(f"seed must be below 2147483648; received {self.seed}")
         if not self.df > 0:
             raise InputError(f"df must be > 0 (inf for the normal); received {self.df}")
         if not 0 <= self.gamma <= 1:
@@ -168,6 +173,25 @@ class ExperimentConfig:
                     f"{fields[name].default!r}"
                 ) from None
         return cls(**values)
+
+
+def _typed(name: str, value: Any, like: Any) -> Any:
+    """Gives the value in the type of the setting's default, if nothing is lost."""
+    try:
+        if isinstance(like, tuple):
+            return tuple(_typed(name, item, 0) for item in value)
+        typed = type(like)(value)
+    except (TypeError, ValueError):
+        typed = None
+    if typed is None or isinstance(value, str) != isinstance(like, str):
+        raise _wrong_type(name, value, like)
+    if not (typed == value or typed != typed):
+        raise _wrong_type(name, value, like)
+    return typed
+
+
+def _wrong_type(name: str, value: Any, like: Any) -> InputError:
+    return InputError(f"{name}: expected a value as {like!r}; received {value!r}")
 
 
 def _parse(text: str, like: Any) -> Any:

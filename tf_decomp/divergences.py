@@ -9,8 +9,9 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp.posteriors import aggregate_posterior, plain
+from tf_decomp.posteriors import aggregate_posterior
 from tf_decomp.priors import Prior
+from tf_decomp.sampling import plain
 
 # Numbers that a pairwise term holds at once: they stay in a core's cache.
 _CHUNK = 2**17

@@ -44,14 +44,14 @@ class _LocationScale(_Likelihood):
     def __init__(
         self, data_shape: Sequence[int], scale: float | None = None, **kwargs: Any
     ) -> None:
-        if scale is not None and not scale > 0:
+        if scale is not None and not (np.isfinite(scale) and scale > 0):
             raise InputError(f"likelihood: scale must be > 0; received {scale}")
         super().__init__(data_shape, 2 if scale is None else 1, **kwargs)
         self.scale = scale
 
     def _values(self, params: tf.Tensor) -> tfd.Distribution:
         if self.scale is not None:
-            return self._family(params, tf.cast(self.scale, params.dtype))
+            return self._family(params, tf.constant(self.scale, params.dtype))
         loc, raw_scale = tf.split(params, 2, axis=-1)
         return self._family(loc, positive_scale(raw_scale))
 

@@ -173,10 +173,10 @@ class ConvEncoder(_Network):
         super().__init__(body, head(latent_dim), config, kwargs)
         self._factor = 2 ** len(filters)
 
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tfd.Distribution:
-        """Gives q(z|x), after a check of the image size."""
+    def __call__(self, inputs: tf.Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Checks the image size (here: Keras rewrites errors from `call`)."""
         _check_sides(inputs.shape[1:3], self._factor)
-        return super().call(inputs, training=training)
+        return super().__call__(inputs, *args, **kwargs)
 
 
 @_register

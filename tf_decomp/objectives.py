@@ -8,8 +8,9 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.divergences import kl_divergence
-from tf_decomp.posteriors import plain
+from tf_decomp.errors import InputError
 from tf_decomp.randomness import stateless_seed
+from tf_decomp.sampling import plain
 
 
 class ObjectiveTerms(NamedTuple):
@@ -88,9 +89,14 @@ def importance_weighted_bound(
         num_samples: K.
         seed: Same seed, same result; None draws anew.
 
+    Raises:
+        InputError: `num_samples` < 1.
+
     Example:
         >>> importance_weighted_bound(vae, x, num_samples=100, seed=0)
     """
+    if num_samples < 1:
+        raise InputError(f"num_samples must be >= 1; received {num_samples}")
     posterior = plain(model.encode(x))
     latents = posterior.sample(num_samples, seed=stateless_seed(seed))
     log_weights = (

@@ -5,6 +5,7 @@ import contextlib
 import csv
 import fcntl
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,8 @@ class RunFiles:
         self.plots = self.root / "plots"
         self.logs = self.root / "logs"
         self.failure = self.root / "failure"
+        self.evaluation = self.root / "evaluation.json"
+        self.report = self.root / "report.html"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -65,7 +68,8 @@ class RunFiles:
 
     def clear(self) -> None:
         """Removes every file of an earlier run, and nothing else."""
-        for path in self.existing():
+        # config.flags marks the folder as a run's, so it goes last.
+        for path in sorted(self.existing(), key=lambda path: path == self.config):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
@@ -133,8 +137,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file whole or not at all; NaN becomes null."""
-    write_text(path, json.dumps(_without_nan(value), indent=2) + "\n")
+    """Writes a JSON file whole or not at all; NaN and infinity become null."""
+    write_text(path, json.dumps(_standard(value), indent=2) + "\n")
 
 
 def _cell(value: float) -> str:
@@ -143,9 +147,10 @@ def _cell(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
-def _without_nan(value: Any) -> Any:
+def _standard(value: Any) -> Any:
+    """Replaces what JSON does not know."""
     if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: _standard(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and value != value else value
+        return [_standard(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.objective_means import Estimate
-from tf_decomp.posteriors import plain
+from tf_decomp.sampling import plain
 
 _MAX_EXAMPLES = 10_000
 _NUM_DRAWS = 10

@@ -16,9 +16,9 @@ from tf_decomp.objectives import (
     decomposition_objective,
     objective_terms,
 )
-from tf_decomp.posteriors import draw_noise, location_scale, plain, sample_with
 from tf_decomp.randomness import stateless_seed
 from tf_decomp.replicas import Share, gather_posterior, share_of
+from tf_decomp.sampling import draw_noise, location_scale, plain, sample_with
 from tf_decomp.set_divergence import divergence_of_set, first_examples
 
 # Streams of the base seed: their numbers are independent.

@@ -11,9 +11,9 @@ from tensorflow_probability import distributions as tfd
 
 from tf_decomp.divergences import DIVERGENCES
 from tf_decomp.errors import InputError
-from tf_decomp.posteriors import plain
 from tf_decomp.priors import Prior, as_prior
 from tf_decomp.randomness import stateless_seed
+from tf_decomp.sampling import plain
 from tf_decomp.training import ObjectiveTrainer
 
 

@@ -49,7 +49,9 @@ class NormalMixturePrior(Prior):
                 f"NormalMixturePrior: variance must be > 0; received {variance}"
             )
         shares = np.ones(len(means)) if weights is None else np.array(weights, float)
-        if shares.shape != means.shape[:1] or not np.all(shares > 0):
+        if shares.shape != means.shape[:1] or not np.all(
+            np.isfinite(shares) & (shares > 0)
+        ):
             raise InputError(
                 f"NormalMixturePrior: weights must be {len(means)} positive numbers, "
                 f"one for each component; received {brief(weights)}"

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judges a run or anybody's codes: bin/evaluate.py --run_dir=runs/pinwheel."""
+
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+try:
+    from tf_decomp import cli, evaluation
+except ImportError as error:
+    if error.name != "tf_decomp":
+        raise
+    sys.exit(f"evaluate.py: {error}")
+
+
+def main() -> None:
+    """Evaluates what the flags name."""
+    groups = cli.list_from_flag("metrics")
+    if cli.given("codes"):
+        codes, output_dir = cli.path_from_flag("codes"), cli.path_from_flag("run_dir")
+        report = evaluation.evaluate_codes(codes, output_dir, groups)
+    else:
+        report = evaluation.evaluate_run(cli.path_from_flag("run_dir"), groups)
+    print(f"report: {report}")
+
+
+if __name__ == "__main__":
+    cli.define_paths(
+        run_dir="Folder of a finished run; with --codes, where the results go.",
+        codes="An npz with codes and any of scales, factors, instead of a run.",
+    )
+    cli.define_list("metrics", list(evaluation.GROUPS), "Groups of metrics.")
+    cli.run(main)

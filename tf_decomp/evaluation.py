@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judges a finished run, or anybody's codes: evaluation.json and report.html."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from tensorflow_probability import distributions as tfd
+
+from tf_decomp.config import ExperimentConfig
+from tf_decomp.data import load_dataset, make_pipeline
+from tf_decomp.errors import InputError
+from tf_decomp.evaluation_figures import collect_codes, draw_evaluation
+from tf_decomp.evaluation_rows import (
+    Row,
+    disentanglement_rows,
+    likelihood_rows,
+    mapped_codes,
+    overlap_rows,
+    regularisation_rows,
+    sparsity_rows,
+)
+from tf_decomp.metrics.encodings import encode_data
+from tf_decomp.metrics.likelihood import marginal_log_likelihood
+from tf_decomp.metrics.overlap import OverlapReport, overlap_report
+from tf_decomp.metrics.regularisation import RegularisationReport, regularisation_report
+from tf_decomp.report import render_report
+from tf_decomp.run_files import RunFiles, write_json
+from tf_decomp.vae import DecompositionVAE
+
+GROUPS = {
+    "overlap": (
+        "Factor (a): overlap of encodings",
+        "How many data could have given a code. Too little overlap makes the latents a "
+        "lookup table; too much, and they say nothing of the data.",
+    ),
+    "regularisation": (
+        "Factor (b): match of q(z) and the prior",
+        "How far the aggregate encoding is from the structure that the prior asks for.",
+    ),
+    "likelihood": (
+        "Likelihood",
+        "Importance-weighted bounds on log p(x), tighter with more samples K.",
+    ),
+    "sparsity": ("Sparsity", "0 is a dense code, 1 uses one dimension for each datum."),
+    "disentanglement": (
+        "Disentanglement",
+        "How well single dimensions stand for single factors of the data. Chance is "
+        "what the same codes score when the factors are permuted.",
+    ),
+    "disentanglement_mapped": (
+        "Disentanglement after mapping the prior to a normal",
+        "The same codes, each dimension mapped through the prior's distribution "
+        "function to a standard normal.",
+    ),
+}
+_LIKELIHOOD_EXAMPLES, _LIKELIHOOD_SAMPLES = 1_000, 100
+_CATEGORICAL = {"dsprites": (0,)}
+
+
+def evaluate_run(run_dir: Path, groups: Sequence[str] = tuple(GROUPS)) -> Path:
+    """Evaluates a finished run on its test set and writes its report.
+
+    Args:
+        run_dir: Folder of the run.
+        groups: Which groups of metrics, keys of GROUPS.
+
+    Raises:
+        InputError: The run is not finished, or a group is not known.
+
+    Example:
+        >>> evaluate_run(Path("runs/pinwheel"))
+    """
+    files = RunFiles(run_dir)
+    _check_groups(groups)
+    if not files.metrics.exists():
+        raise InputError(
+            f"{run_dir}: holds no finished run (no metrics.json); train it first"
+        )
+    config = ExperimentConfig.from_flags(files.config.read_text(encoding="utf-8"))
+    vae = keras.models.load_model(files.model)
+    test = load_dataset(
+        config.dataset, config.data_dir or None, config.image_size, seed=config.seed
+    ).test
+    batches = make_pipeline(test, min(500, len(test.x)), shuffle=False, seed=0)
+    posterior = encode_data(vae, batches)
+    rows, verdicts = _judge_factors(posterior, vae.prior.distribution, groups)
+    if "likelihood" in groups:
+        x = test.examples(slice(_LIKELIHOOD_EXAMPLES))
+        rows += likelihood_rows(marginal_log_likelihood(vae, x, _LIKELIHOOD_SAMPLES))
+    codes = collect_codes(posterior, vae.prior.distribution)
+    categorical = _CATEGORICAL.get(config.dataset, ())
+    scale = _prior_scale(codes.prior_samples)
+    rows += _judge_codes(codes.means, test.factors, categorical, scale, groups, vae)
+    texts = [_short(verdicts, factor) for factor in ("overlap", "regularisation")]
+    figures = draw_evaluation(files, vae, test, codes, texts)
+    _write(files, rows, verdicts, figures)
+    return render_report(files)
+
+
+def evaluate_codes(
+    path: Path, output_dir: Path, groups: Sequence[str] = tuple(GROUPS)
+) -> Path:
+    """Judges codes from anybody's model.
+
+    Args:
+        path: An npz with `codes` [n, latent_dim] and any of `scales` [n, latent_dim]
+            (standard deviations of normal encoders; the prior is then taken as
+            N(0, I)), `factors` [n, num_factors] integers.
+        output_dir: Where evaluation.json and report.html go.
+        groups: Which groups of metrics.
+
+    Raises:
+        InputError: The file is not so, or a group is not known.
+
+    Example:
+        >>> evaluate_codes(Path("codes.npz"), Path("runs/codes"))
+    """
+    _check_groups(groups)
+    arrays = _read_codes(path)
+    codes = arrays["codes"]
+    rows: list[Row] = []
+    verdicts: dict[str, dict[str, str]] = {}
+    if "scales" in arrays:
+        posterior = tfd.MultivariateNormalDiag(
+            codes, arrays["scales"].astype(codes.dtype)
+        )
+        prior = tfd.MultivariateNormalDiag(np.zeros(codes.shape[1], codes.dtype))
+        rows, verdicts = _judge_factors(posterior, prior, groups)
+    rows += _judge_codes(codes, arrays.get("factors"), (), None, groups, None)
+    files = RunFiles(output_dir)
+    if files.config.exists():
+        raise InputError(f"{output_dir}: holds a run; choose another --output_dir")
+    _write(files, rows, verdicts, [], title=f"Codes of {path.name}")
+    return render_report(files)
+
+
+def _judge_factors(
+    posterior: tfd.Distribution, prior: tfd.Distribution, groups: Sequence[str]
+) -> tuple[list[Row], dict[str, dict[str, str]]]:
+    rows: list[Row] = []
+    verdicts = {}
+    if "overlap" in groups:
+        overlap = overlap_report(posterior)
+        rows += overlap_rows(overlap)
+        verdicts["overlap"] = {
+            "verdict": overlap.verdict,
+            "text": _overlap_text(overlap),
+        }
+    if "regularisation" in groups:
+        match = regularisation_report(posterior, prior)
+        rows += regularisation_rows(match)
+        verdicts["regularisation"] = {
+            "verdict": match.verdict,
+            "text": _regularisation_text(match),
+        }
+    return rows, verdicts
+
+
+def _judge_codes(
+    codes: np.ndarray,
+    factors: np.ndarray | None,
+    categorical: Sequence[int],
+    scale: np.ndarray | None,
+    groups: Sequence[str],
+    vae: DecompositionVAE | None,
+) -> list[Row]:
+    rows: list[Row] = []
+    if "sparsity" in groups and codes.shape[1] > 1:
+        rows += sparsity_rows(codes, scale)
+    if factors is None:
+        return rows
+    if "disentanglement" in groups:
+        rows += disentanglement_rows(codes, factors, categorical, scale)
+    mapped = None if vae is None else mapped_codes(codes, vae.prior)
+    if mapped is not None and "disentanglement_mapped" in groups:
+        group = "disentanglement_mapped"
+        rows += disentanglement_rows(mapped, factors, categorical, None, group)
+    return rows
+
+
+def _prior_scale(samples: np.ndarray) -> np.ndarray:
+    """Gives [latent_dim] scales that heavy tails do not make infinite."""
+    quartiles = np.quantile(samples, [0.25, 0.75], axis=0)
+    return (quartiles[1] - quartiles[0]) / 1.349
+
+
+def _overlap_text(report: OverlapReport) -> str:
+    overlap, information = report.overlap, report.mutual_information
+    return (
+        f"A code could have come from {overlap.value:.3g} +- "
+        f"{overlap.standard_error:.2g} of {report.n} data; "
+        f"I(x;z) = {information.value:.3g} +- "
+        f"{information.standard_error:.2g} of at most "
+        f"{report.mutual_information_bound:.3g} nats; {len(report.active)} of "
+        f"{len(report.posterior_mean_variances)} units are active."
+    )
+
+
+def _regularisation_text(report: RegularisationReport) -> str:
+    worst = max(estimate.value for estimate in report.kolmogorov_smirnov)
+    return (
+        f"KL(q(z) || p(z)) = {report.kl.value:.3g} +- {report.kl.standard_error:.2g} "
+        f"nats; joint MMD {report.joint_mmd.value:.3g} +- "
+        f"{report.joint_mmd.standard_error:.2g} (permutation p = "
+        f"{report.joint_mmd.p_value:.3f}); the largest Kolmogorov-Smirnov distance of "
+        f"a marginal is {worst:.2f}."
+    )
+
+
+def _short(verdicts: dict[str, dict[str, str]], factor: str) -> str:
+    if factor not in verdicts:
+        return ""
+    verdict = verdicts[factor]
+    return f"{verdict['verdict']}\n{verdict['text'].split(';')[0].rstrip('.')}"
+
+
+def _write(
+    files: RunFiles,
+    rows: Sequence[Row],
+    verdicts: dict[str, Any],
+    figures: Sequence[dict[str, str]],
+    title: str | None = None,
+) -> None:
+    present = {row.group for row in rows}
+    evaluation: dict[str, Any] = {
+        "metrics": [row._asdict() for row in rows],
+        "groups": {
+            key: {"title": name, "text": text}
+            for key, (name, text) in GROUPS.items()
+            if key in present
+        },
+        "verdicts": verdicts,
+        "figures": list(figures),
+        "dropped": None,
+    }
+    if title:
+        evaluation["title"] = title
+    write_json(files.evaluation, evaluation)
+
+
+def _read_codes(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path}: is no npz file of plain arrays ({error})") from None
+    codes = arrays.get("codes")
+    if codes is None or codes.ndim != 2 or codes.dtype.kind != "f":
+        raise InputError(
+            f"{path}: expected floats `codes` [n, latent_dim]; received "
+            f"{sorted(arrays)}, save them with np.savez(path, codes=...)"
+        )
+    scales = arrays.get("scales")
+    if scales is not None and (scales.shape != codes.shape or not np.all(scales > 0)):
+        raise InputError(f"{path}: `scales` must be positive and shaped as `codes`")
+    return arrays
+
+
+def _check_groups(groups: Sequence[str]) -> None:
+    unknown = [group for group in groups if group not in GROUPS]
+    if unknown or not groups:
+        raise InputError(
+            f"metrics: expected some of {', '.join(GROUPS)}; received "
+            f"{', '.join(unknown) or 'none'}"
+        )

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reports of the metrics as rows of evaluation.json."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from tf_decomp.metrics import (
+    beta_vae_score,
+    dci_disentanglement,
+    factor_vae_score,
+    hoyer_sparsity,
+    modularity_explicitness,
+    mutual_information_gap,
+    normal_scores,
+    sap_score,
+)
+from tf_decomp.metrics.likelihood import MarginalLogLikelihood
+from tf_decomp.metrics.overlap import OverlapReport
+from tf_decomp.metrics.regularisation import RegularisationReport
+from tf_decomp.objective_means import Estimate
+from tf_decomp.priors import Prior, SpikeAndSlabPrior, StudentTPrior
+
+
+class Row(NamedTuple):
+    """One number of an evaluation.
+
+    Attributes:
+        group: Which part of the report it belongs to.
+        key: Its name for programs.
+        name: Its name for readers.
+        value: The number.
+        standard_error: Its standard error, or None.
+        n: How many examples, queries or votes it stands on.
+        unit: nats, or nothing.
+        chance: What a meaningless code reaches, or None.
+        chance_standard_error: Spread of that.
+        bound: Its largest possible value, or None.
+        better: "higher", "lower" or nothing.
+        note: A remark for readers.
+    """
+
+    group: str
+    key: str
+    name: str
+    value: float
+    standard_error: float | None = None
+    n: int | None = None
+    unit: str = ""
+    chance: float | None = None
+    chance_standard_error: float | None = None
+    bound: float | None = None
+    better: str = ""
+    note: str = ""
+
+
+def overlap_rows(report: OverlapReport) -> list[Row]:
+    """Gives the rows of factor (a)."""
+
+    def row(name: str, key: str, of: Estimate, unit: str = "", **rest: Any) -> Row:
+        return Row(
+            "overlap",
+            f"overlap/{key}",
+            name,
+            of.value,
+            of.standard_error,
+            of.n,
+            unit,
+            **rest,
+        )
+
+    active = Estimate(len(report.active), float("nan"), report.n)
+    return [
+        row(
+            "overlap exp(E[H(r(z))])",
+            "overlap",
+            report.overlap,
+            bound=report.n,
+            note="data that could have given a code: 1 is a lookup table",
+        ),
+        row(
+            "mutual information I(x;z)",
+            "mutual_information",
+            report.mutual_information,
+            "nats",
+            bound=report.mutual_information_bound,
+            note="bounded by log n",
+        ),
+        row(
+            "encoder entropy per dimension",
+            "encoder_entropy",
+            report.encoder_entropy,
+            "nats",
+        ),
+        row(
+            "active units",
+            "active_units",
+            active,
+            bound=len(report.posterior_mean_variances),
+            note="posterior means with a variance above 0.01",
+        ),
+    ]
+
+
+def regularisation_rows(report: RegularisationReport) -> list[Row]:
+    """Gives the rows of factor (b)."""
+
+    def row(name: str, key: str, of: Any, unit: str = "", note: str = "") -> Row:
+        return Row(
+            "regularisation",
+            f"regularisation/{key}",
+            name,
+            of.value,
+            of.standard_error,
+            of.n,
+            unit,
+            better="lower",
+            note=note,
+        )
+
+    rows = [
+        row("KL(q(z) || p(z))", "kl", report.kl, "nats"),
+        row("KL(p(z) || q(z))", "inclusive_kl", report.inclusive_kl, "nats"),
+    ]
+    for name in ("dimensionwise_mmd", "joint_mmd"):
+        test = getattr(report, name)
+        title = name.replace("_mmd", " MMD").replace("dimensionwise", "dimension-wise")
+        note = f"permutation p-value {test.p_value:.3f}"
+        rows.append(row(title, name, test, note=note))
+    for title, name in (
+        ("Wasserstein-1 of marginals", "wasserstein"),
+        ("Kolmogorov-Smirnov of marginals", "kolmogorov_smirnov"),
+    ):
+        distances = getattr(report, name)
+        worst = int(np.argmax([distance.value for distance in distances]))
+        note = f"of the worst latent dimension, {worst + 1}"
+        rows.append(row(title, name, distances[worst], note=note))
+    if report.total_correlation is not None:
+        total = report.total_correlation
+        rows.append(
+            row("total correlation of q(z)", "total_correlation", total, "nats")
+        )
+    return rows
+
+
+def likelihood_rows(report: MarginalLogLikelihood) -> list[Row]:
+    """Gives the rows of the importance-weighted bound."""
+    size = report.effective_sample_size
+    note = f"Monte Carlo error {report.monte_carlo_error:.2g}, bias below about "
+    rows = [
+        Row(
+            "likelihood",
+            f"likelihood/iwae_{k}",
+            f"log p(x), importance-weighted bound, K = {k}",
+            bound.value,
+            bound.standard_error,
+            bound.n,
+            "nats",
+            better="higher",
+            note=f"{note}{report.bias_bound:.2g}" if k == report.num_samples else "",
+        )
+        for k, bound in report.curve.items()
+    ]
+    return [
+        *rows,
+        Row(
+            "likelihood",
+            "likelihood/effective_sample_size",
+            "effective sample size",
+            size.value,
+            size.standard_error,
+            size.n,
+            bound=report.num_samples,
+            better="higher",
+            note=f"{report.low_share:.0%} of the data below 10",
+        ),
+    ]
+
+
+def sparsity_rows(codes: np.ndarray, scale: np.ndarray | None) -> list[Row]:
+    """Gives the rows of sparsity."""
+    score = hoyer_sparsity(codes, scale=scale)
+    inactive = f"{len(score.inactive)} of {codes.shape[1]} dimensions are inactive"
+    chance = "chance: independent normal codes"
+    return [
+        Row(
+            "sparsity",
+            "sparsity/hoyer",
+            "Hoyer sparsity (the paper's)",
+            score.value,
+            score.standard_error,
+            score.n,
+            chance=score.gaussian_value,
+            bound=1.0,
+            better="higher",
+            note=chance,
+        ),
+        Row(
+            "sparsity",
+            "sparsity/hoyer_active",
+            "Hoyer sparsity, active dimensions",
+            score.active_value,
+            score.active_standard_error,
+            score.n,
+            chance=score.active_gaussian_value,
+            bound=1.0,
+            better="higher",
+            note=inactive,
+        ),
+    ]
+
+
+def disentanglement_rows(
+    codes: np.ndarray,
+    factors: np.ndarray,
+    categorical: Sequence[int],
+    scale: np.ndarray | None,
+    group: str = "disentanglement",
+) -> list[Row]:
+    """Gives the rows of all disentanglement metrics.
+
+    Args:
+        codes: [n, latent_dim].
+        factors: [n, num_factors] integers.
+        categorical: Factors without an order.
+        scale: What active dimensions are judged by.
+        group: Name of the group.
+    """
+    vae = factor_vae_score(codes, factors, scale=scale)
+    dci = dci_disentanglement(codes, factors, categorical=categorical, scale=scale)
+    modularity = modularity_explicitness(codes, factors, scale=scale)
+    sap = sap_score(codes, factors, categorical=categorical, scale=scale)
+    scores: dict[str, Any] = {
+        "FactorVAE score": vae,
+        "BetaVAE score": beta_vae_score(codes, factors, scale=scale),
+        "MIG": mutual_information_gap(codes, factors, scale=scale),
+        "DCI disentanglement": dci,
+        "DCI completeness": dci.completeness,
+        "DCI informativeness": dci.informativeness,
+        "SAP": sap,
+        "modularity": modularity,
+        "explicitness": modularity.explicitness,
+    }
+    notes = {"FactorVAE score": f"margin of the vote {vae.margin:.3f}"}
+    return [
+        Row(
+            group,
+            f"{group}/{name.lower().replace(' ', '_')}",
+            name,
+            score.value,
+            score.standard_error,
+            score.n,
+            chance=score.chance,
+            chance_standard_error=score.chance_standard_error,
+            bound=1.0,
+            better="higher",
+            note=notes.get(name, f"nothing dropped: {score.value_all:.3f}"),
+        )
+        for name, score in scores.items()
+    ]
+
+
+def marginal_distribution(prior: Prior) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Gives the float64 distribution function of a prior's marginals if not normal.
+
+    None where they are normal, or are not independent.
+
+    Args:
+        prior: The prior.
+    """
+    config = prior.get_config()
+    if isinstance(prior, StudentTPrior) and np.isfinite(config["df"]):
+        return stats.t(config["df"]).cdf
+    if isinstance(prior, SpikeAndSlabPrior) and 0 < config["gamma"] < 1:
+        gamma, scale = config["gamma"], config["spike_variance"] ** 0.5
+        return lambda z: (
+            (1 - gamma) * stats.norm.cdf(z) + gamma * stats.norm.cdf(z / scale)
+        )
+    return None
+
+
+def mapped_codes(codes: np.ndarray, prior: Prior) -> np.ndarray | None:
+    """Gives codes mapped to normal scores under a factorised non-normal prior."""
+    distribution = marginal_distribution(prior)
+    return None if distribution is None else normal_scores(codes, distribution)
