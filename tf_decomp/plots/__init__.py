@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Matplotlib figures from NumPy arrays; nothing here knows a model."""
 
+from tf_decomp.plots.classes import class_magnitudes, interpolations
 from tf_decomp.plots.examples import reconstructions, samples
+from tf_decomp.plots.factors import pairwise_marginals, two_factors
 from tf_decomp.plots.latents import latent_density, latent_marginals
 from tf_decomp.plots.style import (
     CLASS_COLORS,
@@ -12,6 +14,7 @@ from tf_decomp.plots.style import (
     save_figure,
 )
 from tf_decomp.plots.training import training_curves
+from tf_decomp.plots.traversals import save_traversal_gif, traversals
 
 __all__ = [
     "CLASS_COLORS",
@@ -19,10 +22,16 @@ __all__ = [
     "DATA_COLOR",
     "MODEL_COLOR",
     "STYLE",
+    "class_magnitudes",
+    "interpolations",
     "latent_density",
     "latent_marginals",
+    "pairwise_marginals",
     "reconstructions",
     "samples",
     "save_figure",
+    "save_traversal_gif",
     "training_curves",
+    "traversals",
+    "two_factors",
 ]

@@ -11,28 +11,29 @@ from numpy.typing import ArrayLike
 
 from tf_decomp.errors import InputError
 from tf_decomp.plots.checks import (
-    FloatArray,
     as_finite,
     check_equal_shapes,
     describe_count,
     spread_indices,
 )
+from tf_decomp.plots.densities import (
+    as_density,
+    as_extent,
+    draw_contours,
+    draw_marginal,
+    pixel_extent,
+)
 from tf_decomp.plots.style import (
     CLASS_COLORS,
     CLASS_MARKERS,
-    DATA_COLOR,
-    MODEL_COLOR,
     NOTE_COLOR,
     STYLE,
 )
 
 _DENSITY_COLORS = "Blues"
-_CONTOUR_MASSES = (0.5, 0.9, 0.99)
-_CONTOUR_WIDTHS = (1.6, 1.1, 0.7)
 _MOST_POINTS = 2000
 _MOST_PANELS = 12
 _PANEL_COLUMNS = 4
-_BINS = 50
 
 
 @mpl.rc_context(STYLE)
@@ -69,16 +70,16 @@ def latent_density(
         >>> normal = np.exp(-(axis**2 + axis[:, None] ** 2) / 2) / (2 * np.pi)
         >>> figure = latent_density(normal, normal, (-4, 4, -4, 4))
     """
-    density = _as_density("density", density)
-    prior_density = _as_density("prior_density", prior_density)
+    density = as_density("density", density)
+    prior_density = as_density("prior_density", prior_density)
     check_equal_shapes("density and prior_density", density.shape, prior_density.shape)
-    frame = _as_extent(extent)
+    frame = as_extent(extent)
     figure = Figure(figsize=(5.2, 5.2), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(
         density,
         origin="lower",
-        extent=_pixel_extent(frame, density.shape),
+        extent=pixel_extent(frame, density.shape),
         cmap=_DENSITY_COLORS,
         vmin=0.0,
         interpolation="nearest",
@@ -87,7 +88,7 @@ def latent_density(
     figure.colorbar(image, cax=bar, label="density q(z), per unit of area")
     handles: list[Patch | Line2D] = [
         Patch(color=image.get_cmap()(0.7), label="q(z), aggregate posterior"),
-        _draw_contours(axes, prior_density, frame),
+        draw_contours(axes, prior_density, frame),
     ]
     axes.set(
         xlim=frame[:2],
@@ -152,7 +153,7 @@ def latent_marginals(
     )
     panels = figure.subplots(height, width, squeeze=False).ravel()
     for panel, dimension in zip(panels, order, strict=False):
-        _draw_marginal(panel, codes[:, dimension], samples[:, dimension])
+        draw_marginal(panel, codes[:, dimension], samples[:, dimension])
         panel.set_title(
             f"$z_{{{dimension + 1}}}$, sd of means {deviations[dimension]:#.2g}"
         )
@@ -172,75 +173,6 @@ def latent_marginals(
         else title
     )
     return figure
-
-
-def _as_density(name: str, value: ArrayLike) -> FloatArray:
-    """Returns a density on a grid of at least 2 x 2 points."""
-    array = as_finite(name, value, "[ny, nx]")
-    if min(array.shape) < 2 or array.min() < 0:
-        raise InputError(
-            f"{name} must be >= 0 on a grid of at least 2 x 2 points; received "
-            f"shape {list(array.shape)}, minimum {array.min():.4g}; "
-            "pass densities, not their logarithms"
-        )
-    return array
-
-
-def _as_extent(extent: ArrayLike) -> tuple[float, float, float, float]:
-    """Returns (x0, x1, y0, y1), neither side empty."""
-    values = as_finite("extent", extent, "[4]").tolist()
-    if len(values) != 4 or values[0] >= values[1] or values[2] >= values[3]:
-        raise InputError(
-            "extent must be (x0, x1, y0, y1) with x0 < x1 and y0 < y1; "
-            f"received {values}; give the grid's first and last points"
-        )
-    return values[0], values[1], values[2], values[3]
-
-
-def _spacings(
-    extent: tuple[float, float, float, float], shape: tuple[int, ...]
-) -> tuple[float, float]:
-    """Returns the distances of neighbouring grid points along x and y."""
-    x0, x1, y0, y1 = extent
-    return (x1 - x0) / (shape[1] - 1), (y1 - y0) / (shape[0] - 1)
-
-
-def _pixel_extent(
-    extent: tuple[float, float, float, float], shape: tuple[int, ...]
-) -> tuple[float, float, float, float]:
-    """Returns the outer edges of pixels whose centres are the grid's points."""
-    dx, dy = _spacings(extent, shape)
-    x0, x1, y0, y1 = extent
-    return x0 - dx / 2, x1 + dx / 2, y0 - dy / 2, y1 + dy / 2
-
-
-def _draw_contours(
-    axes: Axes, density: FloatArray, extent: tuple[float, float, float, float]
-) -> Line2D:
-    """Draws the prior's contours; returns their entry for the legend."""
-    falling = np.sort(density, axis=None)[::-1]
-    mass = np.cumsum(falling) * np.prod(_spacings(extent, density.shape))
-    border = max(edge.max() for edge in (*density[[0, -1]], *density[:, [0, -1]].T))
-    levels: dict[float, tuple[float, float]] = {}  # level -> mass inside, line width
-    for inside, width in zip(_CONTOUR_MASSES, _CONTOUR_WIDTHS, strict=True):
-        index = int(np.searchsorted(mass, inside))
-        # A level below the border's would cut off a region that goes on outside.
-        if index < len(falling) and border < falling[index] < falling[0]:
-            levels[float(falling[index])] = (inside, width)
-    if levels:
-        rising = sorted(levels)
-        axes.contour(
-            np.linspace(*extent[:2], density.shape[1]),
-            np.linspace(*extent[2:], density.shape[0]),
-            density,
-            levels=rising,
-            colors=MODEL_COLOR,
-            zorder=3,  # above the points
-            linewidths=[levels[level][1] for level in rising],
-        )
-    shown = ", ".join(f"{100 * inside:.0f}" for inside, _ in levels.values())
-    label = f"around {shown} % of its mass" if levels else "none in this frame"
-    return Line2D([], [], color=MODEL_COLOR, label=f"prior p(z), contours {label}")
 
 
 def _draw_means(axes: Axes, means: ArrayLike, labels: ArrayLike | None) -> None:
@@ -279,29 +211,3 @@ def _draw_means(axes: Axes, means: ArrayLike, labels: ArrayLike | None) -> None:
     note = f"points: posterior means, {describe_count(len(shown), len(points))}"
     note += f", {outside} outside the frame" if outside else ""
     axes.text(0, 1.02, note, transform=axes.transAxes, fontsize=7, color=NOTE_COLOR)
-
-
-def _draw_marginal(panel: Axes, codes: FloatArray, samples: FloatArray) -> None:
-    """Draws the two histograms of one dimension over the same bins."""
-    ends = np.stack(
-        [np.quantile(values, (0.005, 0.995)) for values in (codes, samples)]
-    )
-    low, high = ends[:, 0].min(), ends[:, 1].max()
-    if high - low < 1e-6 * max(1.0, abs(low)):  # constant: give the bins a width
-        low, high = low - 0.5, high + 0.5
-    edges = np.linspace(low, high, _BINS + 1)
-    for values, label, color, fill in (
-        (codes, f"q(z), aggregate posterior, n = {len(codes)}", DATA_COLOR, True),
-        (samples, f"p(z), prior, n = {len(samples)}", MODEL_COLOR, False),
-    ):
-        counts, _ = np.histogram(values, edges)
-        panel.stairs(
-            counts / (len(values) * np.diff(edges)),
-            edges,
-            color=color,
-            fill=fill,
-            alpha=0.45 if fill else 1.0,
-            linewidth=1.2,
-            label=label,
-        )
-    panel.set_xlim(low, high)

@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Overlap and regularisation, the two factors of the paper's Figure 1."""
+
+import itertools
+import textwrap
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Ellipse, Patch
+from numpy.typing import ArrayLike
+
+from tf_decomp.errors import InputError
+from tf_decomp.plots.checks import (
+    FloatArray,
+    as_finite,
+    check_equal_shapes,
+    describe_count,
+    spread_indices,
+)
+from tf_decomp.plots.densities import (
+    Extent,
+    as_density,
+    as_extent,
+    draw_contours,
+    draw_marginal,
+    kernel_width,
+    normal_shares,
+    pixel_extent,
+)
+from tf_decomp.plots.style import DATA_COLOR, MODEL_COLOR, NOTE_COLOR, STYLE
+
+_DENSITY_COLORS = "Blues"
+# An estimate from samples says little about the region of 99 %.
+_ESTIMATED_MASSES: tuple[float, ...] = (0.5, 0.9)
+_GRID = 161
+_PAIR_GRID = 81
+_MOST_ELLIPSES = 25
+_POOL = 100
+_MOST_POINTS = 2000
+_MOST_PAIRED = 4
+_MOST_GIVEN = 6
+_NOTE_COLUMNS = 58
+_BELOW = (0.5, -0.12)  # a panel's legend
+_NOTE_POINTS = 8
+_NOTE_LINE_POINTS = 11.5
+
+
+@mpl.rc_context(STYLE)
+def two_factors(
+    locs: ArrayLike,
+    scales: ArrayLike,
+    prior_samples: ArrayLike,
+    overlap_text: str,
+    regularisation_text: str,
+    prior_density: ArrayLike | None = None,
+    extent: Extent | None = None,
+    dimensions: ArrayLike = (0, 1),
+    seed: int = 0,
+    title: str | None = None,
+) -> Figure:
+    """Draws a model's overlap and regularisation in two latent dimensions.
+
+    As the paper's Figure 1. Left, overlap: up to 25 encodings q(z|x_i) as ellipses of
+    1 and 2 standard deviations around their means, far apart from one another within
+    the frame, over the means of all data (at most 2,000, evenly spread). Right,
+    regularisation: the aggregate posterior q(z), the mean of all these normal
+    densities (at most 20,000), under the prior's contours.
+
+    Args:
+        locs: [n, 2] means of q(z|x_i).
+        scales: [n, 2] standard deviations of q(z|x_i); an encoder of another family
+            is drawn as the normal with its mean and standard deviation.
+        prior_samples: [m, 2] samples of the prior; they give the frame and, where
+            there is no `prior_density`, the contours, by a kernel density estimate.
+        overlap_text: What to say of the overlap; printed over the left panel.
+        regularisation_text: What to say of the regularisation; over the right panel.
+        prior_density: [ny, nx] p(z) at the points of a grid, or None.
+        extent: (x0, x1, y0, y1), the grid's first and last points and the frame of
+            both panels; with `prior_density` only.
+        dimensions: [2] the indices of the two latent dimensions, counted from 0, for
+            the labels, which count from 1.
+        seed: Same seed, same encodings shown.
+        title: The heading; by default it says what is seen.
+
+    Raises:
+        InputError: If shapes do not fit together, a value is not finite, a scale is
+            not positive, or only one of `prior_density` and `extent` is given.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> locs, samples = rng.normal(size=(2, 1000, 2))
+        >>> scales = np.full_like(locs, 0.3)
+        >>> figure = two_factors(
+        ...     0.95 * locs, scales, samples, "overlap 28 of 1,000", "KL 0.02 nats"
+        ... )
+    """
+    locs, scales, samples = _as_encodings(locs, scales, prior_samples)
+    numbers = as_finite("dimensions", dimensions, "[2]")
+    check_equal_shapes("a pair and dimensions", (2,), numbers.shape)
+    labels = [f"latent dimension {number + 1:.0f}" for number in numbers]
+    if (prior_density is None) != (extent is None):
+        raise InputError(
+            "prior_density and extent must both be given or neither; received one; "
+            "pass the grid's first and last points with its density"
+        )
+    if prior_density is None or extent is None:
+        frame, masses = _frame(locs, scales, samples), _ESTIMATED_MASSES
+        widths = [kernel_width(samples[:, axis]) for axis in range(2)]
+        prior = _mixture(samples, np.tile(widths, (len(samples), 1)), frame)
+    else:
+        frame, masses = as_extent(extent), (*_ESTIMATED_MASSES, 0.99)
+        prior = as_density("prior_density", prior_density)
+    texts = [_wrap(text) for text in (overlap_text, regularisation_text)]
+    lines = max(text.count("\n") + 1 for text in texts)
+    height = 5.7 + lines * _NOTE_LINE_POINTS / 72
+    figure = Figure(figsize=(8.6, height), layout="compressed")
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    _draw_encodings(left, locs, scales, frame, np.random.default_rng(seed))
+    aggregate = _mixture(locs, scales, frame)
+    area = _draw_density(right, aggregate, frame)
+    contours = draw_contours(right, prior, frame, masses)
+    right.legend(handles=[area, contours], loc="upper center", bbox_to_anchor=_BELOW)
+    shown = describe_count(min(len(locs), _MOST_ELLIPSES), len(locs))
+    headings = (
+        f"Overlap: encodings q(z|x), {shown}",
+        "Regularisation: q(z) against p(z)",
+    )
+    for panel, name, text in zip((left, right), headings, texts, strict=True):
+        panel.set(xlim=frame[:2], ylim=frame[2:], box_aspect=1)
+        panel.set_xlabel(labels[0])
+        _print_note(panel, name, text, lines)
+    left.set_ylabel(labels[1])
+    figure.suptitle("The two factors of decomposition" if title is None else title)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def pairwise_marginals(
+    codes: ArrayLike,
+    prior_samples: ArrayLike,
+    dimensions: ArrayLike | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draws q(z) against p(z) for single latent dimensions and pairs of them.
+
+    On the diagonal, the histograms of both; below it, q(z) as a heat map under the
+    prior's contours, both by kernel density estimates (from at most 20,000 samples,
+    evenly spread over the rows). A panel holds the quantiles 0.005 to 0.995 of both and
+    a margin.
+
+    Args:
+        codes: [n, latent_dim] samples of q(z), such as one of each posterior.
+        prior_samples: [m, latent_dim] samples of the prior.
+        dimensions: [k] indices of at most six latent dimensions, counted from 0 (the
+            labels count from 1); by default the four with the largest standard
+            deviation of the codes, in falling order.
+        title: The heading; by default it says what is seen.
+
+    Raises:
+        InputError: If an array has another rank or width, a value is not finite, or
+            a dimension does not exist or is named twice.
+
+    Example:
+        >>> codes, samples = np.random.default_rng(0).normal(size=(2, 1000, 50))
+        >>> figure = pairwise_marginals(codes, samples)
+    """
+    codes = as_finite("codes", codes, "[n, latent_dim]")
+    samples = as_finite("prior_samples", prior_samples, "[m, latent_dim]")
+    check_equal_shapes(
+        "rows of codes and prior_samples", codes.shape[1:], samples.shape[1:]
+    )
+    chosen = _as_dimensions(dimensions, codes)
+    latent_dim = codes.shape[1]
+    codes, samples = codes[:, chosen], samples[:, chosen]
+    names = [f"$z_{{{dimension + 1}}}$" for dimension in chosen]
+    count = len(names)
+    figure = Figure(
+        figsize=(1.8 * max(count, 2) + 0.5, 1.8 * max(count, 2) + 0.9),
+        layout="constrained",
+    )
+    panels = figure.subplots(count, count, squeeze=False, sharex="col")
+    for row, name in enumerate(names):
+        draw_marginal(panels[row, row], codes[:, row], samples[:, row])
+        panels[row, row].set_title(f"{name}, sd {codes[:, row].std():#.2g}")
+    _draw_pairs(panels, codes, samples)
+    _label_pairs(panels, names)
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    if count > 1:
+        contours = Line2D([], [], color=MODEL_COLOR)
+        handles += [Patch(color=mpl.colormaps[_DENSITY_COLORS](0.7)), contours]
+        labels += [
+            "q(z), pairs: darker is denser",
+            "p(z), contours around 50, 90 % of its mass, where they fit",
+        ]
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    heading = f"q(z) against p(z), {count} of {latent_dim} latent dimensions"
+    figure.suptitle(heading if title is None else title)
+    return figure
+
+
+def _as_encodings(
+    locs: ArrayLike, scales: ArrayLike, prior_samples: ArrayLike
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Returns means, standard deviations and prior samples, all of two dimensions."""
+    locs = as_finite("locs", locs, "[n, 2]")
+    scales = as_finite("scales", scales, "[n, 2]")
+    samples = as_finite("prior_samples", prior_samples, "[m, 2]")
+    pairs = len(locs), 2
+    check_equal_shapes("[n, 2], locs and scales", pairs, locs.shape, scales.shape)
+    check_equal_shapes("a pair and a sample of the prior", (2,), samples.shape[1:])
+    if scales.min() <= 0:
+        raise InputError(
+            f"scales must be > 0; received a minimum of {scales.min():.4g}; "
+            "pass standard deviations, not their logarithms"
+        )
+    return locs, scales, samples
+
+
+def _as_dimensions(value: ArrayLike | None, codes: FloatArray) -> list[int]:
+    """Returns the indices of latent dimensions, by default the most varying ones."""
+    if value is None:
+        widest = np.argsort(-codes.std(axis=0), kind="stable")
+        return widest[:_MOST_PAIRED].tolist()
+    numbers = as_finite("dimensions", value, "[k]").tolist()
+    unknown = set(numbers) - set(range(codes.shape[1]))
+    if unknown or len(set(numbers)) < len(numbers) or len(numbers) > _MOST_GIVEN:
+        raise InputError(
+            f"dimensions must be at most {_MOST_GIVEN} different indices from 0 to "
+            f"{codes.shape[1] - 1}; received {numbers}; give columns of codes"
+        )
+    return [int(number) for number in numbers]
+
+
+def _frame(locs: FloatArray, scales: FloatArray, samples: FloatArray) -> Extent:
+    """Returns a frame that holds the encodings and the prior, but not heavy tails.
+
+    Sides of similar lengths become equal, so that circles look like circles.
+    """
+    groups = (samples, locs - 2 * scales, locs + 2 * scales)
+    ends = np.stack([np.quantile(group, (0.005, 0.995), axis=0) for group in groups])
+    low, high = ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
+    low, high = np.transpose([_widen(*ends) for ends in zip(low, high, strict=True)])
+    centre = (low + high) / 2
+    half = np.maximum((high - low) / 2, 1e-6 * np.maximum(1.0, np.abs(centre)))
+    if half.max() < 2 * half.min():
+        half[:] = half.max()
+    (x0, y0), (x1, y1) = centre - half, centre + half
+    return x0, x1, y0, y1
+
+
+def _mixture(locs: FloatArray, scales: FloatArray, frame: Extent) -> FloatArray:
+    """Returns the mean of diagonal normal densities on a square grid."""
+    x, y = (
+        normal_shares(locs[:, axis], scales[:, axis], low, high, _GRID)
+        for axis, (low, high) in enumerate((frame[:2], frame[2:]))
+    )
+    return _pair_density(x, y)
+
+
+def _pair_density(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Returns the density of a mixture of products, from densities along x and y."""
+    return y.T @ x / len(x)
+
+
+def _widen(low: float, high: float) -> tuple[float, float]:
+    """Returns a range with a margin, into which the prior's 90 % contour fits, too."""
+    margin = 0.12 * (high - low)
+    return low - margin, high + margin
+
+
+def _spread_rows(
+    locs: FloatArray, frame: Extent, generator: np.random.Generator
+) -> list[int]:
+    """Returns rows whose means lie far apart: the farthest of a random pool in turn."""
+    low, high = np.reshape(frame, (2, 2)).T
+    inside = np.flatnonzero(np.all((locs >= low) & (locs <= high), axis=1))
+    rows = inside if len(inside) else np.arange(len(locs))
+    pool = generator.permutation(rows)[:_POOL]
+    places = (locs[pool] - low) / (high - low)
+    chosen = [0]
+    nearest = np.full(len(pool), np.inf)
+    while len(chosen) < min(_MOST_ELLIPSES, len(pool)):
+        squares = np.sum((places - places[chosen[-1]]) ** 2, axis=1)
+        nearest = np.minimum(nearest, squares)
+        nearest[chosen] = -1.0  # equal means are different rows
+        chosen.append(int(np.argmax(nearest)))
+    return pool[chosen].tolist()
+
+
+def _draw_encodings(
+    axes: Axes,
+    locs: FloatArray,
+    scales: FloatArray,
+    frame: Extent,
+    generator: np.random.Generator,
+) -> None:
+    """Draws ellipses of some encodings over the means of all, and their legend."""
+    points = locs[spread_indices(len(locs), _MOST_POINTS)]
+    (others,) = axes.plot(
+        *points.T,
+        ".",
+        color="#C8C8C8",
+        markersize=2,
+        zorder=0.5,  # below the ellipses
+        label="means of all data",
+    )
+    rows = _spread_rows(locs, frame, generator)
+    for deviations, alpha in ((2, 0.05), (1, 0.12)):
+        places = np.hstack([locs[rows], 2 * deviations * scales[rows]])
+        ellipses = [Ellipse((x, y), width, height) for x, y, width, height in places]
+        axes.add_collection(
+            PatchCollection(
+                ellipses,
+                facecolor=(DATA_COLOR, alpha),
+                edgecolor=(DATA_COLOR, 0.7),
+                lw=0.6,
+            )
+        )
+    (means,) = axes.plot(
+        *locs[rows].T, "o", color="black", markersize=2.5, label="their means"
+    )
+    area = Patch(
+        facecolor=(DATA_COLOR, 0.3),
+        edgecolor=DATA_COLOR,
+        label="encodings q(z|x), 1 and 2 sd",
+    )
+    axes.legend(
+        handles=[area, means, others],
+        loc="upper center",
+        bbox_to_anchor=_BELOW,
+        ncols=2,
+        markerscale=1.5,
+    )
+
+
+def _draw_density(axes: Axes, density: FloatArray, frame: Extent) -> Patch:
+    """Draws q(z) as a heat map; returns its entry for the legend."""
+    image = axes.imshow(
+        density,
+        origin="lower",
+        extent=pixel_extent(frame, density.shape),
+        cmap=_DENSITY_COLORS,
+        # The square root keeps what is spread out visible beside a spike.
+        norm=PowerNorm(0.5, vmin=0.0, vmax=max(density.max(), np.finfo(float).tiny)),
+        interpolation="nearest",
+        aspect="auto",
+    )
+    return Patch(color=image.get_cmap()(0.7), label="q(z), darker is denser")
+
+
+def _wrap(text: str) -> str:
+    """Returns a text in lines no longer than a panel is wide."""
+    return "\n".join(textwrap.fill(line, _NOTE_COLUMNS) for line in text.splitlines())
+
+
+def _print_note(panel: Axes, title: str, text: str, lines: int) -> None:
+    """Prints a title and below it a text over a panel, with room for `lines` lines."""
+    panel.set_title(title, pad=6 + _NOTE_LINE_POINTS * lines)
+    panel.annotate(
+        text,
+        (0, 1),
+        xytext=(0, 4 + _NOTE_LINE_POINTS * lines),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        va="top",
+        fontsize=_NOTE_POINTS,
+        color=NOTE_COLOR,
+    )
+
+
+def _draw_pairs(panels: np.ndarray, codes: FloatArray, samples: FloatArray) -> None:
+    """Draws the pairs below a diagonal of histograms, whose ranges get a margin."""
+    diagonal = panels.diagonal()
+    for panel in diagonal:
+        panel.set_xlim(_widen(*panel.get_xlim()))
+    ranges = [panel.get_xlim() for panel in diagonal]
+    aggregate, prior = (
+        [
+            normal_shares(values, kernel_width(values), low, high, _PAIR_GRID)
+            for values, (low, high) in zip(group.T, ranges, strict=True)
+        ]
+        for group in (codes, samples)
+    )
+    for column, row in itertools.combinations(range(len(panels)), 2):
+        panel, frame = panels[row, column], (*ranges[column], *ranges[row])
+        _draw_density(panel, _pair_density(aggregate[column], aggregate[row]), frame)
+        density = _pair_density(prior[column], prior[row])
+        draw_contours(panel, density, frame, _ESTIMATED_MASSES)
+        panel.set(xlim=frame[:2], ylim=frame[2:])
+        panels[column, row].remove()
+
+
+def _label_pairs(panels: np.ndarray, names: list[str]) -> None:
+    """Labels the outer axes of the lower triangle of a grid of panels."""
+    for row, column in zip(*np.tril_indices(len(names)), strict=True):
+        panel = panels[row, column]
+        if row == len(names) - 1:
+            panel.set_xlabel(f"value of {names[column]}")
+        if row == column:
+            panel.set_yticks([])
+            panel.spines["left"].set_visible(False)
+        elif column == 0:
+            panel.set_ylabel(f"value of {names[row]}")
+        else:
+            panel.tick_params(labelleft=False)
