@@ -91,6 +91,8 @@ def aggregate_log_prob(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
 
     @tf.custom_gradient
     def log_aggregate(z: tf.Tensor, *params: tf.Tensor) -> Any:
+        # The tape must not look inside: XLA's loops cannot give it what it asks for.
+        z, *params = map(tf.stop_gradient, (z, *params))
         q = _pack(posterior, params)
         log_q = _aggregate_log_prob(q, z)
 
@@ -221,6 +223,8 @@ def _aggregate_gradient(
 def _mmd(x: tf.Tensor, y: tf.Tensor, bandwidths: tuple[float, ...]) -> tf.Tensor:
     @tf.custom_gradient
     def mmd(x: tf.Tensor, y: tf.Tensor) -> Any:
+        x, y = tf.stop_gradient(x), tf.stop_gradient(y)  # as in aggregate_log_prob
+
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             # The statistic is symmetric; of a fixed prior the second is pruned.
             of_x = _mmd_gradient(x, y, bandwidths)

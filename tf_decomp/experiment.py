@@ -73,6 +73,7 @@ def train(config: ExperimentConfig) -> dict[str, Any]:
         vae = build_vae(
             config, dataset.train.data_shape, _pca_examples(dataset.train, config)
         )
+    _refuse_strangers(files)
     with files.locked():
         if _is_finished(files, config):
             print(f"{files.root}: this run is finished; nothing to do", flush=True)
@@ -92,15 +93,19 @@ def train(config: ExperimentConfig) -> dict[str, Any]:
     return results
 
 
+def _refuse_strangers(files: RunFiles) -> None:
+    """Refuses a folder that holds files of a run's names but is no run's."""
+    strangers = [] if files.config.exists() else files.existing()
+    if strangers:
+        raise InputError(
+            f"{files.root}: holds {strangers[0].name} but no config.flags, so it is "
+            "not a run's folder; choose another --output_dir"
+        )
+
+
 def _is_finished(files: RunFiles, config: ExperimentConfig) -> bool:
     """Compares the folder with the settings, and clears it where that is wanted."""
     if not files.config.exists():
-        strangers = files.existing()
-        if strangers:
-            raise InputError(
-                f"{files.root}: holds {strangers[0].name} but no config.flags, so it "
-                "is not a run's folder; choose another --output_dir"
-            )
         return False
     if config.overwrite:
         files.clear()

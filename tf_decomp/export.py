@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Serving: a SavedModel that loads without this package."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +47,30 @@ def export_saved_model(vae: DecompositionVAE, path: str | Path) -> None:
     write_atomically(path, lambda name: archive.write_out(str(name), verbose=False))
 
 
-def load_encoder(path: str | Path) -> Any:
-    """Loads what `export_saved_model` wrote; its signatures are its methods.
+class ServedModel:
+    """A loaded SavedModel; its methods are the signatures of `export_saved_model`.
+
+    Args:
+        loaded: What `tf.saved_model.load` gave. Its functions alone would not keep its
+            variables.
+
+    Example:
+        >>> load_encoder("saved_models/pinwheel").generate(10, 0)["x"]
+    """
+
+    def __init__(self, loaded: Any) -> None:
+        self._loaded = loaded
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Gives the signature of that name as a function of tensors."""
+        return functools.partial(self._run, getattr(self._loaded, name))
+
+    def _run(self, function: Callable[..., Any], *inputs: Any) -> Any:
+        return function(*inputs)
+
+
+def load_encoder(path: str | Path) -> ServedModel:
+    """Loads what `export_saved_model` wrote.
 
     Args:
         path: The folder, or the one above it: then its highest number is taken.
@@ -64,7 +88,7 @@ def load_encoder(path: str | Path) -> Any:
         raise InputError(
             f"{path}: holds no SavedModel; give the folder that export_saved_model made"
         )
-    return tf.saved_model.load(str(newest))
+    return ServedModel(tf.saved_model.load(str(newest)))
 
 
 def _endpoints(vae: DecompositionVAE) -> dict[str, tuple[Any, ...]]:

@@ -2,6 +2,7 @@
 """Exports of a finished run, each with a card that says what it is."""
 
 import json
+import re
 from pathlib import Path
 
 import keras
@@ -9,6 +10,10 @@ import keras
 from tf_decomp.errors import InputError
 from tf_decomp.export import export_saved_model
 from tf_decomp.run_files import RunFiles, write_text
+
+# A card says nothing of the machine that trained.
+_PLACES = ("--output_dir", "--data_dir", "--overwrite")
+_PATH = re.compile(r"npz:.*/")
 
 _CARD = """# {name}
 
@@ -63,16 +68,20 @@ def export_run(run_dir: Path, export_dir: Path) -> Path:
     export_saved_model(vae, target)
     results = json.loads(files.metrics.read_text(encoding="utf-8"))
     rows = [
-        f"| {name} | {r['value']:.4f} | {r['standard_error']:.4f} | {r['n']} |"
+        f"| {name} | {_number(r['value'])} | {_number(r['standard_error'])} | {r['n']} |"
         for name, r in results.items()
     ]
     lines = files.config.read_text(encoding="utf-8").splitlines(keepends=True)
-    config = [line for line in lines if not line.startswith("--output_dir")]
+    config = [line for line in lines if not line.startswith(_PLACES)]
     card = _CARD.format(
         name=export_dir.name,
         shape=", ".join(map(str, vae.data_shape)),
-        config="".join(config),
+        config=_PATH.sub("npz:", "".join(config)),
         metrics="\n".join(rows),
     )
     write_text(export_dir / "README.md", card)
     return target
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

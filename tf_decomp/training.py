@@ -52,7 +52,7 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         self.test_batches = self._counter("test_batches")
         self._means = ObjectiveMeans(has_divergence=self.divergence is not None)
         self._family = posterior
-        self._jit_compile: bool | str = "auto"
+        self._xla_step: bool | str = "auto"
         self._compiled_encode = tf.function(self.encode, reduce_retracing=True)
         self._compiled_draw = tf.function(self._draw_divergence, reduce_retracing=True)
 
@@ -82,7 +82,7 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
                 "leave it out"
             )
         super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
-        self._jit_compile = jit_compile
+        self._xla_step = jit_compile
         self._compiled_update = tf.function(
             self._update, jit_compile=True, reduce_retracing=True
         )
@@ -161,7 +161,7 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
             first_examples(x, self.data_shape, seed=self.seed),
             seed=stateless_seed(self.seed, _TEST_DIVERGENCE),
         )
-        alpha, loss = float(self.alpha), estimates["loss"]
+        alpha, loss = self.number(self.alpha), estimates["loss"]
         error = np.hypot(loss.standard_error, alpha * divergence.standard_error)
         total = loss.value + alpha * divergence.value if alpha else loss.value
         estimates["loss"] = Estimate(total, float(error), loss.n)
@@ -175,7 +175,7 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
     def get_compile_config(self) -> dict[str, Any]:
         """Gives the arguments of `compile`."""
         config = super().get_compile_config()
-        return {**config, "jit_compile": self._jit_compile} if config else config
+        return {**config, "jit_compile": self._xla_step} if config else config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as `get_compile_config` described, optimiser variables built."""
@@ -247,13 +247,18 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         prior_samples = prior.sample(n, seed=tf.random.fold_in(seed, 1))
         return self.divergence(posterior, prior, latents, prior_samples)
 
+    @staticmethod
+    def number(variable: keras.Variable) -> float:
+        """Gives a scalar weight's value now, under a strategy too."""
+        return float(tf.convert_to_tensor(variable.value))
+
     def _compiles(self, share: Share) -> bool:
         if share.num_replicas > 1 or self.run_eagerly or not self._separable():
             return False
-        if self._jit_compile == "auto":
+        if self._xla_step == "auto":
             # On CPUs XLA's convolutions are slower than oneDNN's.
             return all(len(v.shape) <= 2 for v in self.trainable_variables)
-        return bool(self._jit_compile)
+        return bool(self._xla_step)
 
     def _separable(self) -> bool:
         """Whether all noise can be drawn outside a compiled step."""

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the metrics on encodings share: encoding data, sampling q(z), errors."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tf_decomp.errors import InputError
+from tf_decomp.objective_means import Estimate
+from tf_decomp.randomness import stateless_seed
+from tf_decomp.sampling import plain
+
+
+def encode_data(model: Any, x: Any, batch_size: int = 500) -> tfd.Distribution:
+    """Gives q(z|x) of all data as one posterior, batch shape [n].
+
+    Args:
+        model: With `encode(x)`, as a DecompositionVAE.
+        x: An array [n, *data_shape], a `tf.data.Dataset` or another iterable of
+            batches x, (x,) or (x, y, ...).
+        batch_size: How many examples are encoded at once.
+
+    Raises:
+        InputError: There is no datum, or the encoder's posteriors cannot be joined.
+
+    Example:
+        >>> overlap_report(encode_data(vae, x))
+    """
+    encode = tf.function(model.encode, reduce_retracing=True)
+    parts = [plain(encode(tf.constant(rows))) for rows in batches(x, batch_size)]
+    params = [tf.nest.flatten(part, expand_composites=True) for part in parts]
+    for part, tensors in zip(parts, params, strict=True):
+        size = part.batch_shape[0]
+        if not all(t.shape.rank and t.shape[0] == size for t in tensors):
+            raise InputError(
+                "encode_data: every parameter of the posterior must have the batch as "
+                f"its first axis; received {[t.shape.as_list() for t in tensors]} for "
+                f"{size} examples, broadcast them in the encoder"
+            )
+    joined = [tf.concat(param, axis=0) for param in zip(*params, strict=True)]
+    return tf.nest.pack_sequence_as(parts[0], joined, expand_composites=True)
+
+
+def batches(x: Any, size: int) -> Iterator[np.ndarray]:
+    """Yields arrays of at most `size` data.
+
+    Args:
+        x: An array [n, *data_shape], or an iterable of batches x, (x,) or (x, y, ...).
+        size: The most rows at once.
+
+    Raises:
+        InputError: There is no datum.
+    """
+    empty = True
+    for batch in [x] if hasattr(x, "shape") else x:
+        rows = batch[0] if isinstance(batch, tuple) else batch
+        for start in range(0, len(rows), size):
+            empty = False
+            yield np.asarray(rows[start : start + size])
+    if empty:
+        raise InputError(
+            "x: expected data [n, *data_shape] or an iterable of batches that can be "
+            "read again; received no datum"
+        )
+
+
+def check_posterior(posterior: tfd.Distribution, num_samples: int) -> tfd.Distribution:
+    """Gives the posterior of all data without the coercion of TFP's layers.
+
+    Args:
+        posterior: Batch shape [n], event shape [latent_dim].
+        num_samples: Of the report; at least 2.
+
+    Raises:
+        InputError: The shapes are others, or there are too few samples.
+    """
+    batch = getattr(posterior, "batch_shape", tf.TensorShape(None))
+    if batch.rank != 1 or posterior.event_shape.rank != 1 or batch == [0]:
+        raise InputError(
+            "posterior: expected a distribution with batch shape [n], one member for "
+            f"each datum, and event shape [latent_dim]; received {posterior!r:.200}, "
+            "encode_data(model, x) makes one"
+        )
+    if num_samples < 2:
+        raise InputError(
+            f"the number of samples must be >= 2 for a standard error; "
+            f"received {num_samples}"
+        )
+    return plain(posterior)
+
+
+def sample_aggregate(
+    posterior: tfd.Distribution, num_samples: int, seed: int
+) -> tf.Tensor:
+    """Gives samples [num_samples, latent_dim] of q(z) = (1/n) sum_i q(z|x_i).
+
+    Each z is drawn from q(z|x_i), i uniform; data are repeated only when there are
+    fewer than samples, and then about equally often. That varies no more than
+    independent draws, so that standard errors of independent ones are safe.
+
+    Args:
+        posterior: Batch shape [n], event shape [latent_dim].
+        num_samples: How many.
+        seed: Same seed, same samples.
+    """
+    n = posterior.batch_shape[0]
+    draws = posterior.sample(-(-num_samples // n), seed=stateless_seed(seed))
+    chosen = np.random.default_rng(seed).permutation(n * draws.shape[0])
+    return tf.gather(tf.reshape(draws, [-1, draws.shape[-1]]), chosen[:num_samples])
+
+
+def marginals(posterior: tfd.Distribution) -> tfd.Distribution | None:
+    """Gives q(z_d|x) of every dimension, batch shape [n, latent_dim], if it is known.
+
+    It is for independent dimensions and for every multivariate normal, else None.
+
+    Args:
+        posterior: Batch shape [n], event shape [latent_dim].
+    """
+    if isinstance(posterior, tfd.MultivariateNormalLinearOperator):
+        return tfd.Normal(posterior.mean(), posterior.stddev())
+    if isinstance(posterior, tfd.Independent):
+        each = posterior.distribution
+        return each if each.event_shape.rank == 0 else None
+    return None
+
+
+def mean_estimate(values: Any) -> Estimate:
+    """Gives the mean of independent numbers with its standard error.
+
+    Infinite numbers give an infinite mean with an infinite error, never NaN.
+
+    Args:
+        values: [n].
+    """
+    array = np.asarray(values, np.float64)
+    n = len(array)
+    if np.isinf(array).any():
+        return Estimate(float(array.sum()), float("inf"), n)
+    error = float(array.std(ddof=1)) / n**0.5 if n > 1 else float("nan")
+    return Estimate(float(array.mean()), error, n)
