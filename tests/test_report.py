@@ -452,7 +452,9 @@ REMOVALS = [
 ]
 
 
-@pytest.mark.parametrize(("names", "missing"), REMOVALS, ids=str)
+@pytest.mark.parametrize(
+    ("names", "missing"), REMOVALS, ids=lambda value: ",".join(sorted(value))
+)
 def test_missing_files_have_no_section(
     files: RunFiles, names: list[str], missing: set[str]
 ) -> None:

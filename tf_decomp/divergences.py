@@ -92,8 +92,8 @@ def aggregate_log_prob(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
     @tf.custom_gradient
     def log_aggregate(z: tf.Tensor, *params: tf.Tensor) -> Any:
         # The tape must not look inside: XLA's loops cannot give it what it asks for.
-        z, *params = map(tf.stop_gradient, (z, *params))
-        q = _pack(posterior, params)
+        z = tf.stop_gradient(z)
+        q = _pack(posterior, [tf.stop_gradient(param) for param in params])
         log_q = _aggregate_log_prob(q, z)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:

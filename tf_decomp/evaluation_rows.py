@@ -59,17 +59,8 @@ class Row(NamedTuple):
 def overlap_rows(report: OverlapReport) -> list[Row]:
     """Gives the rows of factor (a)."""
 
-    def row(name: str, key: str, of: Estimate, unit: str = "", **rest: Any) -> Row:
-        return Row(
-            "overlap",
-            f"overlap/{key}",
-            name,
-            of.value,
-            of.standard_error,
-            of.n,
-            unit,
-            **rest,
-        )
+    def row(name: str, key: str, of: Estimate, **rest: Any) -> Row:
+        return Row("overlap", f"overlap/{key}", name, *of, **rest)
 
     active = Estimate(len(report.active), float("nan"), report.n)
     return [
@@ -84,7 +75,7 @@ def overlap_rows(report: OverlapReport) -> list[Row]:
             "mutual information I(x;z)",
             "mutual_information",
             report.mutual_information,
-            "nats",
+            unit="nats",
             bound=report.mutual_information_bound,
             note="bounded by log n",
         ),
@@ -92,7 +83,7 @@ def overlap_rows(report: OverlapReport) -> list[Row]:
             "encoder entropy per dimension",
             "encoder_entropy",
             report.encoder_entropy,
-            "nats",
+            unit="nats",
         ),
         row(
             "active units",

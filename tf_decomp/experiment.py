@@ -111,7 +111,7 @@ def _is_finished(files: RunFiles, config: ExperimentConfig) -> bool:
         files.clear()
         return False
     earlier = ExperimentConfig.from_flags(files.config.read_text(encoding="utf-8"))
-    old, new = dataclasses.asdict(earlier), dataclasses.asdict(config)
+    old, new = (_settings(c) for c in (earlier, config))
     differing = [k for k in old if k not in _PLACEMENT and old[k] != new[k]]
     if config.epochs < earlier.epochs:
         differing.append("epochs")
@@ -126,6 +126,12 @@ def _is_finished(files: RunFiles, config: ExperimentConfig) -> bool:
     return files.metrics.exists()
 
 
+def _settings(config: ExperimentConfig) -> dict[str, str]:
+    """Gives every setting as its flag's text."""
+    lines = config.to_flags().splitlines()
+    return dict(line.removeprefix("--").split("=", 1) for line in lines)
+
+
 def _fit(
     vae: DecompositionVAE, dataset: Dataset, files: RunFiles, config: ExperimentConfig
 ) -> list[dict[str, float]]:
@@ -138,7 +144,9 @@ def _fit(
     if epochs > 0:
         if first == 0:
             state.save(0)
-        a_row = _epochs_a_row(steps, epochs)
+        a_row = _epochs_a_row(steps, config.epochs)
+        if epochs % a_row:  # a finished run goes on for more epochs
+            a_row = _epochs_a_row(steps, epochs)
         vae.steps_per_execution = _steps_an_execution(vae, a_row * steps)
         recorder = RunRecorder(files, state, first, a_row)
         validation = dataset.test._replace(x=dataset.test.x[:_VALIDATION_EXAMPLES])

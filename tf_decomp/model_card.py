@@ -68,8 +68,9 @@ def export_run(run_dir: Path, export_dir: Path) -> Path:
     export_saved_model(vae, target)
     results = json.loads(files.metrics.read_text(encoding="utf-8"))
     rows = [
-        f"| {name} | {_number(r['value'])} | {_number(r['standard_error'])} | {r['n']} |"
-        for name, r in results.items()
+        f"| {name} | {_number(of['value'])} | {_number(of['standard_error'])} "
+        f"| {of['n']} |"
+        for name, of in results.items()
     ]
     lines = files.config.read_text(encoding="utf-8").splitlines(keepends=True)
     config = [line for line in lines if not line.startswith(_PLACES)]

@@ -176,21 +176,16 @@ class DecompositionVAE(ObjectiveTrainer):
 
     def _build_networks(self) -> tfd.Distribution:
         """Calls both networks once, so that all weights exist and all shapes fit."""
-        latent_dim = self.latent_dim
+        latent_dim, prior = self.latent_dim, self.prior.distribution
+        if prior.dtype != self.variable_dtype:
+            raise InputError(
+                f"prior: expected numbers of type {self.variable_dtype}, the model's; "
+                f"received {prior.dtype.name}, convert its parameters"
+            )
         likelihood = self.decode(np.zeros([1, latent_dim]))
-        self._data_shape = tuple(likelihood.event_shape.as_list())
+        self._data_shape = _check_output("decoder", likelihood, None)
         posterior = self.encode(np.zeros([1, *self._data_shape]))
-        for name, got, event in (
-            ("decoder", likelihood, self._data_shape),
-            ("encoder", posterior, (latent_dim,)),
-        ):
-            if got.batch_shape != [1] or got.event_shape != event:
-                raise InputError(
-                    f"{name}: for one input expected a distribution with batch shape "
-                    f"[1] and event shape {list(event)} (the prior has latent_dim="
-                    f"{latent_dim}); received batch {got.batch_shape} and event "
-                    f"{got.event_shape}"
-                )
+        _check_output("encoder", posterior, (latent_dim,))
         return posterior
 
     def _weight(self, name: str, value: float) -> keras.Variable:
@@ -202,6 +197,26 @@ class DecompositionVAE(ObjectiveTrainer):
             aggregation="only_first_replica",
             name=name,
         )
+
+
+def _check_output(
+    network: str, output: Any, event: tuple[int, ...] | None
+) -> tuple[int, ...]:
+    """Gives the event shape of what a network made of one input, if it is right."""
+    wanted = "[data_dim, ...]"
+    if event is not None:
+        wanted = f"{list(event)} (the prior has latent_dim={event[0]})"
+    if not isinstance(output, tfd.Distribution):
+        received = f"a {type(output).__name__}"
+    else:
+        received = f"batch {output.batch_shape} and event {output.event_shape}"
+        shape = tuple(output.event_shape.as_list())
+        if output.batch_shape == [1] and shape and event in (None, shape):
+            return shape
+    raise InputError(
+        f"{network}: for one input expected a distribution with batch shape [1] and "
+        f"event shape {wanted}; received {received}"
+    )
 
 
 def _mean_or_sample(

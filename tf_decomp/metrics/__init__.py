@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judging a representation; the functions here take plain arrays."""
+"""Judging a representation: from plain arrays, posteriors or a model."""
 
 from tf_decomp.metrics.disentanglement import (
     FactorVAEScore,
@@ -18,7 +18,17 @@ from tf_decomp.metrics.disentanglement_prediction import (
     dci_disentanglement,
     sap_score,
 )
+from tf_decomp.metrics.encodings import encode_data
 from tf_decomp.metrics.estimates import Estimate, active_dimensions
+from tf_decomp.metrics.likelihood import (
+    MarginalLogLikelihood,
+    marginal_log_likelihood,
+)
+from tf_decomp.metrics.overlap import OverlapReport, overlap_report
+from tf_decomp.metrics.regularisation import (
+    RegularisationReport,
+    regularisation_report,
+)
 from tf_decomp.metrics.sparsity import HoyerSparsity, hoyer_sparsity
 
 __all__ = [
@@ -26,15 +36,22 @@ __all__ = [
     "Estimate",
     "FactorVAEScore",
     "HoyerSparsity",
+    "MarginalLogLikelihood",
     "ModularityExplicitness",
+    "OverlapReport",
+    "RegularisationReport",
     "active_dimensions",
     "beta_vae_score",
     "dci_disentanglement",
+    "encode_data",
     "factor_vae_score",
     "hoyer_sparsity",
+    "marginal_log_likelihood",
     "modularity_explicitness",
     "mutual_information",
     "mutual_information_gap",
     "normal_scores",
+    "overlap_report",
+    "regularisation_report",
     "sap_score",
 ]

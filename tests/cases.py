@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one table of everything that the contract tests run in every setting.
+
+A name is a case; the suite fails when a public name of the modules below has none.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tf_decomp import (
+    divergences,
+    likelihoods,
+    networks,
+    posteriors,
+    priors,
+    sampling,
+)
+from tf_decomp.divergences import (
+    dimensionwise_mmd,
+    dimensionwise_mmd_divergence,
+    inclusive_kl,
+    inclusive_kl_divergence,
+    kl_divergence,
+)
+from tf_decomp.likelihoods import (
+    BernoulliLikelihood,
+    LaplaceLikelihood,
+    NormalLikelihood,
+)
+from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from tf_decomp.posteriors import LaplacePosterior, NormalPosterior
+from tf_decomp.priors import (
+    FixedPrior,
+    NormalMixturePrior,
+    NormalPrior,
+    Prior,
+    SpikeAndSlabPrior,
+    StudentTPrior,
+)
+from tf_decomp.vae import DecompositionVAE
+
+tfd = tfp.distributions
+
+LATENT_DIM = 2
+DATA_DIM = 3
+IMAGE = (8, 8, 2)
+MODULES = (priors, sampling, posteriors, likelihoods, networks, divergences)
+
+
+# -- priors: make(dtype=...) -> Prior ---------------------------------------------
+
+
+def _fixed_laplace(dtype: str = "float32") -> Prior:
+    loc = tf.constant([0.5, -0.5], dtype)
+    return FixedPrior(tfd.Independent(tfd.Laplace(loc, tf.ones_like(loc)), 1))
+
+
+def _fixed_normal_tril(dtype: str = "float32") -> Prior:
+    tril = tf.constant([[1.0, 0.0], [0.5, 2.0]], dtype)
+    return FixedPrior(tfd.MultivariateNormalTriL(tf.zeros(2, dtype), tril))
+
+
+def _fixed_mixture(dtype: str = "float32") -> Prior:
+    """Distributions within distributions within a distribution."""
+    narrow = tfd.Independent(
+        tfd.Normal(tf.constant([1.0, 0.0], dtype), tf.constant(0.5, dtype)), 1
+    )
+    wide = tfd.MultivariateNormalDiag(tf.zeros(2, dtype), 3 * tf.ones(2, dtype))
+    choice = tfd.Categorical(probs=tf.constant([0.3, 0.7], dtype))
+    return FixedPrior(tfd.Mixture(choice, [narrow, wide]))
+
+
+MODES = ((0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0))
+PRIORS: dict[str, Callable[..., Prior]] = {
+    "normal": partial(NormalPrior, 2),
+    "normal_fixed": partial(NormalPrior, 2, variances=[1.5, 0.5]),
+    "normal_learnt": partial(NormalPrior, 2, variances=[2.0, 0.7], learnable=True),
+    "normal_learnt_fixed_total": partial(
+        NormalPrior, 2, variances=[1.4, 0.6], learnable=True, fixed_total=True
+    ),
+    "student_t": partial(StudentTPrior, 2, df=5.0),
+    "student_t_inf": partial(StudentTPrior, 2, df=float("inf")),
+    "normal_mixture": partial(NormalMixturePrior, MODES, 0.03),
+    "normal_mixture_weighted": partial(
+        NormalMixturePrior, [[0.0, 1.0], [2.0, -1.0]], 0.3, weights=[1.0, 3.0]
+    ),
+    "spike_and_slab": partial(SpikeAndSlabPrior, 2),
+    "slab": partial(SpikeAndSlabPrior, 2, gamma=0.0),
+    "spike": partial(SpikeAndSlabPrior, 2, gamma=1.0),
+    "fixed_laplace": _fixed_laplace,
+    "fixed_normal_tril": _fixed_normal_tril,
+    "fixed_mixture": _fixed_mixture,
+}
+LEARNT_PRIORS = ("normal_learnt", "normal_learnt_fixed_total")
+
+
+# -- heads: make(dtype=...) -> layer of parameters --------------------------------
+
+POSTERIORS: dict[str, Callable[..., Any]] = {
+    "normal": partial(NormalPosterior, LATENT_DIM),
+    "laplace": partial(LaplacePosterior, LATENT_DIM),
+}
+LIKELIHOODS: dict[str, Callable[..., Any]] = {
+    "bernoulli": partial(BernoulliLikelihood, IMAGE),
+    "normal": partial(NormalLikelihood, [DATA_DIM]),
+    "normal_fixed": partial(NormalLikelihood, IMAGE, scale=0.5),
+    "laplace": partial(LaplaceLikelihood, IMAGE),
+    "laplace_fixed": partial(LaplaceLikelihood, [DATA_DIM], scale=0.1),
+}
+
+
+def head_parameters(head: Any, batch: int, seed: int = 0) -> np.ndarray:
+    """Gives network outputs [batch, ...] that the head takes."""
+    if hasattr(head, "data_shape"):
+        *sides, last = head.data_shape
+        shape = (*sides, last * head.params_per_value)
+    else:
+        shape = (head.params_size(head.latent_dim),)
+    return np.random.default_rng(seed).normal(size=(batch, *shape))
+
+
+# -- networks: make() -> (model, shape of one input) ------------------------------
+
+ENCODERS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
+    "mlp": (partial(MLPEncoder, LATENT_DIM, hidden=(4,)), (DATA_DIM,)),
+    "mlp_deep_laplace": (
+        partial(MLPEncoder, LATENT_DIM, hidden=(4, 3), posterior="laplace"),
+        (DATA_DIM,),
+    ),
+    "mlp_linear": (partial(MLPEncoder, LATENT_DIM, hidden=()), (DATA_DIM,)),
+    "conv": (partial(ConvEncoder, LATENT_DIM, filters=(2, 3), hidden=(4,)), IMAGE),
+    "conv_batch_norm": (
+        partial(
+            ConvEncoder,
+            LATENT_DIM,
+            filters=(2, 3),
+            hidden=(),
+            batch_norm=True,
+            posterior="laplace",
+        ),
+        IMAGE,
+    ),
+}
+DECODERS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
+    "mlp": (partial(MLPDecoder, DATA_DIM, hidden=(4,)), (DATA_DIM,)),
+    "mlp_laplace": (
+        partial(MLPDecoder, DATA_DIM, hidden=(4, 3), likelihood="laplace"),
+        (DATA_DIM,),
+    ),
+    "mlp_bernoulli": (
+        partial(MLPDecoder, DATA_DIM, hidden=(), likelihood="bernoulli"),
+        (DATA_DIM,),
+    ),
+    "conv": (partial(ConvDecoder, IMAGE, filters=(3, 2), hidden=(4,)), IMAGE),
+    "conv_normal": (
+        partial(ConvDecoder, IMAGE, filters=(3, 2), likelihood="normal"),
+        IMAGE,
+    ),
+    "conv_batch_norm": (
+        partial(
+            ConvDecoder,
+            IMAGE,
+            filters=(3, 2),
+            hidden=(),
+            batch_norm=True,
+            likelihood="laplace",
+        ),
+        IMAGE,
+    ),
+}
+
+
+# -- posteriors of every structure: parameters, and the distribution of them ------
+
+
+class Family(NamedTuple):
+    """A posterior with batch shape [4] and event shape [2], and its parameters."""
+
+    make: Callable[..., Any]
+    parameters: Sequence[np.ndarray]
+
+
+def _independent(family: type, loc: Any, scale: Any) -> Any:
+    return tfd.Independent(family(loc, scale), 1)
+
+
+_LOC = np.array([[0.3, -0.2], [0.9, 0.5], [-1.0, 0.1], [0.2, 1.1]])
+_SCALE = np.array([[0.6, 0.7], [0.8, 0.5], [1.1, 0.9], [0.4, 1.3]])
+_TRIL = np.array([[[0.7, 0.0], [0.2 * i, 0.5 + 0.1 * i]] for i in range(4)])
+FAMILIES: dict[str, Family] = {
+    "multivariate_normal_diag": Family(tfd.MultivariateNormalDiag, [_LOC, _SCALE]),
+    "independent_laplace": Family(partial(_independent, tfd.Laplace), [_LOC, _SCALE]),
+    "independent_normal_one_scale": Family(
+        partial(_independent, tfd.Normal), [_LOC, np.array(0.7)]
+    ),
+    "multivariate_normal_tril": Family(tfd.MultivariateNormalTriL, [_LOC, _TRIL]),
+}
+
+
+def family_posterior(name: str, dtype: str = "float32") -> Any:
+    """Gives the posterior of a case of FAMILIES."""
+    make, parameters = FAMILIES[name]
+    return make(*(tf.constant(p, dtype) for p in parameters))
+
+
+# -- divergences: call(posterior, prior, latents, prior_samples) ------------------
+
+
+def _kl(posterior: Any, prior: Any, latents: Any, prior_samples: Any) -> Any:
+    return kl_divergence(posterior, prior, latents)
+
+
+def _inclusive_kl(posterior: Any, prior: Any, latents: Any, prior_samples: Any) -> Any:
+    return inclusive_kl(prior_samples, prior, posterior)
+
+
+def _mmd(posterior: Any, prior: Any, latents: Any, prior_samples: Any) -> Any:
+    return dimensionwise_mmd(latents, prior_samples)
+
+
+DIVERGENCES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "kl_divergence": (kl_divergence, _kl),
+    "inclusive_kl": (inclusive_kl, _inclusive_kl),
+    "dimensionwise_mmd": (dimensionwise_mmd, _mmd),
+    "inclusive_kl_divergence": (inclusive_kl_divergence, inclusive_kl_divergence),
+    "dimensionwise_mmd_divergence": (
+        dimensionwise_mmd_divergence,
+        dimensionwise_mmd_divergence,
+    ),
+}
+
+# -- the other public functions: tested by name in one file -----------------------
+
+FUNCTIONS = {
+    "as_prior": "test_priors.py",
+    "pca_variances": "test_priors.py",
+    "aggregate_log_prob": "test_divergences.py",
+    "aggregate_posterior": "test_posteriors.py",
+    "draw_noise": "test_posteriors.py",
+    "location_scale": "test_posteriors.py",
+    "LocationScale": "test_posteriors.py",
+    "plain": "test_posteriors.py",
+    "positive_scale": "test_posteriors.py",
+    "sample_with": "test_posteriors.py",
+}
+ABSTRACT = {"Prior"}
+
+
+# -- models -----------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable("tests")
+class UserEncoder(keras.Model):
+    """An encoder of a user's own: no head of ours, any TFP distribution."""
+
+    def __init__(self, family: str = "independent_normal", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.family = family
+        self.dense = keras.layers.Dense(5)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        loc, diagonal, off = tf.split(self.dense(x), [2, 2, 1], axis=-1)
+        scale = 0.1 + tf.nn.softplus(diagonal)
+        if self.family == "independent_normal":
+            return tfd.Independent(tfd.Normal(loc, scale), 1)
+        rows = [[scale[:, 0], tf.zeros_like(off[:, 0])], [off[:, 0], scale[:, 1]]]
+        tril = tf.stack([tf.stack(row, -1) for row in rows], -2)
+        return tfd.MultivariateNormalTriL(loc, tril)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, "family": self.family}
+
+
+def make_vae(
+    prior: Any = None, encoder: Any = None, decoder: Any = None, **kwargs: Any
+) -> DecompositionVAE:
+    """Gives the default model, tiny, always with the same initial weights."""
+    keras.utils.set_random_seed(0)
+    return DecompositionVAE(
+        encoder or MLPEncoder(LATENT_DIM, hidden=(4,)),
+        decoder or MLPDecoder(DATA_DIM, hidden=(4,)),
+        NormalPrior(LATENT_DIM) if prior is None else prior,
+        **kwargs,
+    )
+
+
+def data(n: int, seed: int = 0) -> np.ndarray:
+    """Gives float32 data [n, DATA_DIM]."""
+    return np.random.default_rng(seed).normal(size=(n, DATA_DIM)).astype("float32")

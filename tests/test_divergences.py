@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Divergences: known answers, NumPy references, bias with batch size, memory."""
+
+import subprocess
+import sys
+from pathlib import Path
+from statistics import assert_mean_close, mean_and_error
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.special
+import scipy.stats
+import tensorflow as tf
+import tensorflow_probability as tfp
+from cases import FAMILIES, MODES, family_posterior
+
+from tf_decomp.divergences import (
+    DIVERGENCES,
+    aggregate_log_prob,
+    dimensionwise_mmd,
+    inclusive_kl,
+    kl_divergence,
+)
+from tf_decomp.posteriors import aggregate_posterior
+from tf_decomp.priors import NormalMixturePrior, NormalPrior, StudentTPrior
+
+tfd = tfp.distributions
+BANDWIDTHS = (0.2, 0.4, 1, 2, 4, 10)
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+# -- KL(q(z|x) || p(z)) -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(("loc", "known"), [((0.9, 0.1), 1.757), ((0.0, -0.8), 2.079)])
+def test_kl_to_the_mixture(loc: tuple[float, float], known: float) -> None:
+    # A joint density counted once for each dimension would give 3.13 for the first.
+    q = scipy.stats.multivariate_normal(loc, 0.2**2)
+    side = np.linspace(-2, 2, 801)
+    z = np.stack(np.meshgrid(side, side), -1)
+    p = sum(scipy.stats.multivariate_normal(mode, 0.03).pdf(z) for mode in MODES) / 4
+    exact = np.sum(q.pdf(z) * (q.logpdf(z) - np.log(p))) * 0.005**2
+    # The known answers are Monte Carlo means.
+    assert exact == pytest.approx(known, abs=5e-3)
+
+    copies = tf.tile(tf.constant([loc]), [100_000, 1])
+    posterior = tfd.MultivariateNormalDiag(copies, tf.fill([100_000, 2], 0.2))
+    prior = NormalMixturePrior(MODES, variance=0.03)
+    latents = posterior.sample(1, seed=[0, 1])
+    assert_mean_close(kl_divergence(posterior, prior, latents), exact)
+    assert_mean_close(kl_divergence(posterior, prior.distribution, latents), exact)
+
+
+@pytest.mark.parametrize("df", [float("inf"), None])
+def test_exact_kl_is_the_monte_carlo_mean_in_value_and_gradient(
+    df: float | None,
+) -> None:
+    n, loc, scale = 50_000, np.array([0.4, -1.0]), np.array([0.7, 1.5])
+    prior = NormalPrior(2, [2.0, 0.5]) if df is None else StudentTPrior(2, df)
+    noise = tf.constant(normal(n, 2), tf.float32)
+    locs, scales = (tf.constant(np.tile(a, (n, 1)), tf.float32) for a in (loc, scale))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([locs, scales])
+        exact = kl_divergence(
+            tfd.MultivariateNormalDiag(locs, scales), prior, tf.zeros([1, n, 2])
+        )
+        # TFP registers no KL from this class to that of the prior.
+        same = tfd.Independent(tfd.Normal(locs, scales), 1)
+        sampled = kl_divergence(same, prior, (locs + scales * noise)[None])
+    variances = np.array([2.0, 0.5]) if df is None else np.ones(2)
+    known = 0.5 * np.sum(
+        (scale**2 + loc**2) / variances - 1 + np.log(variances / scale**2)
+    )
+    np.testing.assert_allclose(exact, known, rtol=1e-5)
+    assert_mean_close(sampled, known)
+    for source in (locs, scales):
+        known_gradient = tape.gradient(exact, source)[0]
+        assert_mean_close(tape.gradient(sampled, source), known_gradient)
+
+
+def test_kl_averages_the_leading_axes() -> None:
+    posterior = family_posterior("independent_laplace")
+    prior = NormalMixturePrior(MODES, variance=0.5)
+    latents = posterior.sample([3, 2], seed=[0, 1])
+    each = [[kl_divergence(posterior, prior, z) for z in row] for row in latents]
+    got = kl_divergence(posterior, prior, latents)
+    np.testing.assert_allclose(got, np.mean(each, (0, 1)), rtol=1e-5)
+
+
+# -- the inclusive KL -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_inclusive_kl_is_its_definition(family: str) -> None:
+    posterior, z = family_posterior(family, "float64"), normal(7, 2)
+    prior = NormalPrior(2, [2.0, 0.5], dtype="float64")
+    log_probs = posterior.log_prob(z[:, None])  # [7, 4]
+    log_q = scipy.special.logsumexp(log_probs, axis=1) - np.log(4)
+    log_p = scipy.stats.multivariate_normal([0, 0], np.diag([2.0, 0.5])).logpdf(z)
+    got = inclusive_kl(tf.constant(z), prior, posterior)
+    np.testing.assert_allclose(got, np.mean(log_p - log_q), rtol=1e-10)
+    np.testing.assert_allclose(
+        aggregate_log_prob(posterior, tf.constant(z)), log_q, rtol=1e-10
+    )
+
+
+def test_aggregate_log_prob_is_that_of_the_aggregate_far_out_too() -> None:
+    posterior = family_posterior("multivariate_normal_diag")
+    z = tf.constant([[0.0, 0.0], [30.0, -30.0]])
+    expected = aggregate_posterior(posterior).log_prob(z)
+    got = aggregate_log_prob(posterior, z)
+    assert np.all(np.isfinite(got))
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_inclusive_kl_of_equals_is_zero() -> None:
+    prior = NormalPrior(3, [2.0, 1.0, 0.5]).distribution
+    posterior = tfd.MultivariateNormalDiag(tf.zeros([1, 3]), prior.stddev()[None])
+    z = prior.sample(1000, seed=[0, 1])
+    assert abs(float(inclusive_kl(z, prior, posterior))) < 1e-6
+
+
+def test_inclusive_kl_to_one_normal_is_the_closed_form() -> None:
+    prior = NormalPrior(2).distribution
+    posterior = tfd.MultivariateNormalDiag([[0.5, 0.0]], [[1.5, 0.8]])
+    expected = float(tfd.kl_divergence(prior, posterior)[0])
+    draws = [
+        inclusive_kl(prior.sample(5000, seed=[0, i]), prior, posterior)
+        for i in range(20)
+    ]
+    assert_mean_close(draws, expected)
+
+
+def batch_draws(
+    batch: int, dim: int, scale: float, num_draws: int, num_samples: int
+) -> list[float]:
+    """Draws of the inclusive KL of batches of data of which q(z) = N(0, I) = p(z)."""
+    prior, rng = NormalPrior(dim).distribution, np.random.default_rng(batch)
+
+    @tf.function
+    def draw(loc: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+        posterior = tfd.MultivariateNormalDiag(loc, tf.fill(loc.shape, scale))
+        return inclusive_kl(z, prior, posterior)
+
+    draws = []
+    for _ in range(num_draws):
+        loc = (1 - scale**2) ** 0.5 * rng.normal(size=(batch, dim))
+        z = rng.normal(size=(num_samples, dim))
+        draws.append(float(draw(*(tf.constant(a, tf.float32) for a in (loc, z)))))
+    return draws
+
+
+def test_small_batches_bias_the_inclusive_kl_upwards() -> None:
+    sizes = (16, 64, 256, 1024)
+    draws = [batch_draws(size, 2, 0.4, 100, size) for size in sizes]
+    means, errors = zip(*map(mean_and_error, draws), strict=True)
+    # The divergence is 0.
+    assert means[-1] > 5 * errors[-1]
+    for i in range(len(sizes) - 1):
+        assert means[i] - means[i + 1] > 5 * np.hypot(errors[i], errors[i + 1])
+
+
+def test_leading_bias_of_the_inclusive_kl() -> None:
+    # E_p[Var_i q(z|x_i) / q(z)^2] / 2B, for one dimension by quadrature.
+    batch, scale = 200, 0.8
+    side = np.linspace(-6, 6, 4001)
+    q = scipy.stats.norm.pdf(side)
+    spread = (1 - scale**2 / 2) ** 0.5
+    second = scipy.stats.norm(0, spread).pdf(side) / (2 * scale * np.pi**0.5)
+    known = scipy.integrate.trapezoid(q * (second / q**2 - 1), side) / (2 * batch)
+    assert_mean_close(batch_draws(batch, 1, scale, 1000, 2000), known)
+
+
+# -- the MMD ----------------------------------------------------------------------
+
+
+def naive_mmd(x: np.ndarray, y: np.ndarray, bandwidths: Any = BANDWIDTHS) -> float:
+    """The U-statistic, written down pair by pair."""
+
+    def mean(a: np.ndarray, b: np.ndarray, same: bool, d: int, c: float) -> float:
+        pairs = [
+            c / (c + (a[i, d] - b[j, d]) ** 2)
+            for i in range(len(a))
+            for j in range(len(b))
+            if not (same and i == j)
+        ]
+        return sum(pairs) / len(pairs) if pairs else 0.0
+
+    return sum(
+        mean(x, x, True, d, c) + mean(y, y, True, d, c) - 2 * mean(x, y, False, d, c)
+        for d in range(x.shape[1])
+        for c in bandwidths
+    )
+
+
+@pytest.mark.parametrize("sizes", [(6, 4), (5, 5), (1, 5), (5, 1), (1, 1)])
+def test_mmd_is_its_definition(sizes: tuple[int, int]) -> None:
+    x, y = normal(sizes[0], 3), normal(sizes[1], 3, seed=1) + 0.5
+    got = dimensionwise_mmd(tf.constant(x), tf.constant(y))
+    np.testing.assert_allclose(got, naive_mmd(x, y), rtol=1e-10)
+    got = dimensionwise_mmd(tf.constant(x), tf.constant(y), bandwidths=[0.5, 3])
+    np.testing.assert_allclose(got, naive_mmd(x, y, (0.5, 3)), rtol=1e-10)
+
+
+def kernel_mean(loc: float) -> float:
+    """The mean over x - y ~ N(loc, 2) of the sum of kernels."""
+    density = scipy.stats.norm(loc, 2**0.5).pdf
+
+    def integrand(d: float) -> float:
+        return density(d) * sum(c / (c + d**2) for c in BANDWIDTHS)
+
+    return scipy.integrate.quad(integrand, -20, 20, points=[0, loc])[0]
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_mmd_of_normals(shift: float) -> None:
+    expected = 4 * 2 * (kernel_mean(0.0) - kernel_mean(shift))
+    rng = np.random.default_rng(0)
+    draws = [
+        dimensionwise_mmd(
+            tf.constant(rng.normal(size=(500, 4)), tf.float32),
+            tf.constant(rng.normal(size=(500, 4)) + shift, tf.float32),
+        )
+        for _ in range(60)
+    ]
+    assert_mean_close(draws, expected)
+    # "About 2.91" is one draw.
+    assert abs({0.0: 0.0, 1.0: 2.91}[shift] - expected) < np.std(draws)
+    # Unbiased, so of equal distributions it is below 0 about half of the time.
+    assert (min(draws) < 0) == (shift == 0)
+
+
+# -- the calling form -------------------------------------------------------------
+
+
+def test_adapters_pass_their_arguments_on() -> None:
+    posterior = family_posterior("multivariate_normal_diag")
+    prior = NormalPrior(2).distribution
+    latents, samples = posterior.sample(seed=[0, 1]), prior.sample(4, seed=[0, 2])
+    expected = {
+        "inclusive_kl": inclusive_kl(samples, prior, posterior),
+        "dimensionwise_mmd": dimensionwise_mmd(latents, samples),
+    }
+    assert DIVERGENCES.keys() == expected.keys()
+    for key, divergence in DIVERGENCES.items():
+        got = divergence(posterior, prior, latents, samples)
+        assert float(got) == float(expected[key])
+
+
+# -- memory -----------------------------------------------------------------------
+
+MEMORY = """
+import gc, sys
+import tensorflow as tf
+import tf_decomp
+from tf_decomp.divergences import DIVERGENCES
+from tf_decomp.priors import NormalPrior
+from tensorflow_probability import distributions as tfd
+
+def status(key):
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith(key))
+
+@tf.function
+def step(call, loc, scale, prior_samples):
+    with tf.GradientTape() as tape:
+        tape.watch([loc, scale, prior_samples])
+        posterior = tfd.MultivariateNormalDiag(loc, scale)
+        prior = NormalPrior(loc.shape[1]).distribution
+        value = call(posterior, prior, loc + 0.5 * scale, prior_samples)
+    return value, tape.gradient(value, [loc, scale, prior_samples],
+                                unconnected_gradients="zero")
+
+def run(call, n, d):
+    loc, z = tf.random.normal([2, n, d])
+    value, gradients = step(call, loc, tf.ones([n, d]), z)
+    return [float(value), *(float(tf.norm(g)) for g in gradients)]
+
+for key, call in DIVERGENCES.items():
+    run(call, 64, 64)
+    gc.collect()
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    before = status("VmRSS")
+    run(call, 2048, 64)
+    print(key, (status("VmHWM") - before) / 1024)
+"""
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="the peak is Linux's to tell"
+)
+def test_no_tensor_of_every_pair_and_dimension_is_held() -> None:
+    # One [2048, 2048, 64] float32 tensor is 1024 MiB; [2048, 2048] is 16 MiB.
+    finished = subprocess.run(
+        [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    growths = dict(line.split() for line in finished.stdout.splitlines())
+    assert growths.keys() == DIVERGENCES.keys()
+    assert max(map(float, growths.values())) < 300, growths

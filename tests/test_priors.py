@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Priors: densities against SciPy, moments, constructor checks."""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from statistics import assert_mean_close
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow as tf
+import tensorflow_probability as tfp
+from cases import LATENT_DIM, LEARNT_PRIORS, MODES, PRIORS
+
+from tf_decomp.errors import InputError
+from tf_decomp.priors import (
+    FixedPrior,
+    NormalMixturePrior,
+    NormalPrior,
+    Prior,
+    SpikeAndSlabPrior,
+    StudentTPrior,
+    as_prior,
+    pca_variances,
+)
+
+tfd = tfp.distributions
+
+
+def product(pdf: Callable[[np.ndarray], np.ndarray]) -> Callable[..., np.ndarray]:
+    return lambda z: pdf(z).prod(-1)
+
+
+def normal(*variances: float) -> Callable[..., np.ndarray]:
+    return scipy.stats.multivariate_normal([0, 0], np.diag(variances)).pdf
+
+
+def mixture(locs: Any, variance: float, weights: Any) -> Callable[..., np.ndarray]:
+    parts = [scipy.stats.multivariate_normal(loc, variance) for loc in locs]
+    return lambda z: sum(
+        w * part.pdf(z) for w, part in zip(weights, parts, strict=True)
+    )
+
+
+def spike_and_slab(z: np.ndarray) -> np.ndarray:
+    slab, spike = scipy.stats.norm(0, 1), scipy.stats.norm(0, 0.05**0.5)
+    return (0.2 * slab.pdf(z) + 0.8 * spike.pdf(z)).prod(-1)
+
+
+COVARIANCE = [[1.0, 0.5], [0.5, 4.25]]
+DENSITIES: dict[str, Callable[..., np.ndarray]] = {
+    "normal": normal(1, 1),
+    "normal_fixed": normal(1.5, 0.5),
+    "normal_learnt": normal(2.0, 0.7),
+    "normal_learnt_fixed_total": normal(1.4, 0.6),
+    "student_t": product(scipy.stats.t(5).pdf),
+    "student_t_inf": normal(1, 1),
+    "normal_mixture": mixture(MODES, 0.03, [0.25] * 4),
+    "normal_mixture_weighted": mixture([[0, 1], [2, -1]], 0.3, [0.25, 0.75]),
+    "spike_and_slab": spike_and_slab,
+    "slab": normal(1, 1),
+    "spike": normal(0.05, 0.05),
+    "fixed_laplace": lambda z: scipy.stats.laplace([0.5, -0.5], 1).pdf(z).prod(-1),
+    "fixed_normal_tril": scipy.stats.multivariate_normal([0, 0], COVARIANCE).pdf,
+    "fixed_mixture": lambda z: (
+        0.3 * scipy.stats.multivariate_normal([1, 0], 0.25).pdf(z)
+        + 0.7 * scipy.stats.multivariate_normal([0, 0], 9).pdf(z)
+    ),
+}
+
+
+def test_every_prior_has_a_reference() -> None:
+    assert DENSITIES.keys() == PRIORS.keys()
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_density(name: str) -> None:
+    z = np.random.default_rng(0).normal(size=(50, LATENT_DIM)) * 1.3
+    z[0] = 0
+    log_prob = PRIORS[name](dtype="float64").distribution.log_prob(z)
+    np.testing.assert_allclose(log_prob, np.log(DENSITIES[name](z)), rtol=1e-6)
+    single = PRIORS[name]().distribution.log_prob(z.astype("float32"))
+    np.testing.assert_allclose(single, log_prob, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_samples_follow_the_density(name: str) -> None:
+    # E_p[r(z)] for a narrow density r, by quadrature on a grid around it.
+    z = PRIORS[name]().distribution.sample(20_000, seed=[0, 1])
+    narrow = scipy.stats.multivariate_normal([0, 0.3], 0.2**2)
+    side = np.linspace(-2, 2, 401)
+    grid = np.stack(np.meshgrid(side, side), -1)
+    expected = np.sum(narrow.pdf(grid) * DENSITIES[name](grid)) * 0.01**2
+    assert_mean_close(narrow.pdf(z), expected)
+
+
+def test_spike_and_slab_standard_deviation() -> None:
+    # 0.05 is a variance: as a standard deviation it would give 0.449.
+    distribution = SpikeAndSlabPrior(3, gamma=0.8, spike_variance=0.05).distribution
+    np.testing.assert_allclose(distribution.stddev(), 0.4899, atol=5e-5)
+    samples = distribution.sample(100_000, seed=[0, 1])
+    assert_mean_close(samples**2, 0.2 + 0.8 * 0.05)
+
+
+def test_mixture_counts_its_density_once() -> None:
+    prior = NormalMixturePrior([[0.0] * 20] * 3, variance=1.0)
+    expected = scipy.stats.norm.logpdf(0) * 20
+    np.testing.assert_allclose(prior.distribution.log_prob(tf.zeros(20)), expected)
+
+
+@pytest.mark.parametrize("df", [1e6, float("inf")])
+def test_student_t_limit_is_the_normal(df: float) -> None:
+    z = np.linspace(-4, 4, 10)[:, None]
+    log_prob = StudentTPrior(1, df=df, dtype="float64").distribution.log_prob(z)
+    np.testing.assert_allclose(log_prob, scipy.stats.norm.logpdf(z)[:, 0], atol=1e-4)
+
+
+def test_infinite_df_samples() -> None:
+    samples = StudentTPrior(2, df=float("inf")).distribution.sample(10_000, seed=[0, 1])
+    assert_mean_close(samples, 0.0)
+    assert_mean_close(samples**2, 1.0)
+
+
+@pytest.mark.parametrize("name", LEARNT_PRIORS)
+def test_learnt_variances_follow_their_weights(name: str) -> None:
+    prior: NormalPrior = PRIORS[name](dtype="float64")
+    prior.trainable_variables[0].assign([0.5, -0.25])
+    variances = np.exp([0.5, -0.25])
+    if name == "normal_learnt_fixed_total":
+        variances *= LATENT_DIM / variances.sum()
+    np.testing.assert_allclose(prior.variances, variances)
+    np.testing.assert_allclose(prior.distribution.variance(), variances)
+
+
+def test_learnt_variances_start_where_they_are_asked_to() -> None:
+    for total in (False, True):
+        prior = NormalPrior(
+            3, variances=[0.5, 1.0, 1.5], learnable=True, fixed_total=total
+        )
+        np.testing.assert_allclose(prior.variances, [0.5, 1.0, 1.5], rtol=1e-6)
+
+
+def test_prior_is_abstract() -> None:
+    assert inspect.isabstract(Prior)
+
+
+def test_as_prior() -> None:
+    prior = NormalPrior(2)
+    assert as_prior(prior) is prior
+    distribution = tfd.MultivariateNormalDiag(tf.zeros(2))
+    wrapped = as_prior(distribution)
+    assert isinstance(wrapped, FixedPrior)
+    assert wrapped.distribution is distribution
+    with pytest.raises(InputError, match="received ndarray"):
+        as_prior(np.zeros(2))
+
+
+VARIABLE = partial(tfd.MultivariateNormalDiag, scale_diag=[1.0, 1.0])
+MIXTURE: Any = NormalMixturePrior
+BAD: dict[str, tuple[str, Callable[[], Any]]] = {
+    "latent_dim 0": ("latent_dim must be >= 1", lambda: NormalPrior(0)),
+    "t latent_dim 0": ("latent_dim must be >= 1", lambda: StudentTPrior(0, 5.0)),
+    "slab latent_dim 0": ("latent_dim must be >= 1", lambda: SpikeAndSlabPrior(0)),
+    "count": ("must be 2 positive", lambda: NormalPrior(2, variances=[1.0])),
+    "zero": ("must be 2 positive", lambda: NormalPrior(2, variances=[1.0, 0.0])),
+    "nan": ("must be 2 positive", lambda: NormalPrior(2, [1.0, float("nan")])),
+    "not learnt": ("pass learnable=True", lambda: NormalPrior(2, fixed_total=True)),
+    "total": (
+        "must sum to latent_dim=2; received 3",
+        lambda: NormalPrior(2, [1.0, 2.0], learnable=True, fixed_total=True),
+    ),
+    "df 0": ("df must be > 0", lambda: StudentTPrior(2, 0.0)),
+    "df nan": ("df must be > 0", lambda: StudentTPrior(2, float("nan"))),
+    "rank": (
+        "received shape [2]",
+        lambda: MIXTURE(np.zeros(2), 0.1),
+    ),
+    "empty": ("finite matrix", lambda: MIXTURE([], 0.1)),
+    "infinite": ("finite matrix", lambda: MIXTURE([[np.inf, 0]], 0.1)),
+    "variance 0": ("variance must be > 0", lambda: MIXTURE(MODES, 0.0)),
+    "weights": (
+        "4 positive numbers",
+        lambda: MIXTURE(MODES, 0.1, [1.0, 1.0]),
+    ),
+    "weight 0": (
+        "4 positive numbers",
+        lambda: MIXTURE(MODES, 0.1, [1.0, 1.0, 1.0, 0.0]),
+    ),
+    "weight inf": (
+        "4 positive numbers",
+        lambda: MIXTURE(MODES, 0.1, [1.0, 1.0, 1.0, np.inf]),
+    ),
+    "gamma -0.1": ("must lie in [0, 1]", lambda: SpikeAndSlabPrior(2, gamma=-0.1)),
+    "gamma 1.1": ("must lie in [0, 1]", lambda: SpikeAndSlabPrior(2, gamma=1.1)),
+    "spike": (
+        "spike_variance must be > 0",
+        lambda: SpikeAndSlabPrior(2, spike_variance=0.0),
+    ),
+    "batch shape": (
+        "wrap it in tfd.Independent",
+        lambda: FixedPrior(tfd.Normal([0.0, 0.0], 1.0)),
+    ),
+    "scalar event": (
+        "wrap it in tfd.Independent",
+        lambda: FixedPrior(tfd.Normal(0.0, 1.0)),
+    ),
+    "variable": (
+        "subclass tf_decomp.Prior",
+        lambda: FixedPrior(VARIABLE(tf.Variable([0.0, 0.0]))),
+    ),
+    "nested variable": (
+        "subclass tf_decomp.Prior",
+        lambda: FixedPrior(
+            tfd.Independent(tfd.Normal(tf.Variable([0.0, 0.0]), 1.0), 1)
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_arguments(name: str) -> None:
+    message, make = BAD[name]
+    with pytest.raises(InputError) as raised:
+        make()
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+# -- PCA variances ----------------------------------------------------------------
+
+
+def test_pca_variances_follow_the_covariance() -> None:
+    rng = np.random.default_rng(0)
+    rotation = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    x = 50 + (rng.normal(size=(500, 6)) * [5, 4, 3, 2, 1, 0.5]) @ rotation
+    eigenvalues = np.sort(np.linalg.eigvalsh(np.cov(x.T)))[::-1]
+    expected = eigenvalues[:3] / eigenvalues[:3].mean()
+    got = pca_variances(x.reshape(500, 2, 3), 3)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    assert got.mean() == pytest.approx(1.0, abs=1e-12)
+    NormalPrior(3, got, learnable=True, fixed_total=True)
+
+
+def test_pca_variances_of_more_pixels_than_examples() -> None:
+    x = np.random.default_rng(0).normal(size=(20, 100)) * np.linspace(1, 3, 100)
+    eigenvalues = np.sort(np.linalg.eigvalsh(np.cov(x.T)))[::-1][:4]
+    expected = eigenvalues / eigenvalues.mean()
+    np.testing.assert_allclose(pca_variances(x, 4), expected, rtol=1e-5)
+
+
+def test_pca_variances_of_integers_and_of_a_seeded_subset() -> None:
+    x = np.random.default_rng(0).integers(0, 255, size=(400, 5)).astype("uint8")
+    np.testing.assert_allclose(pca_variances(x, 2), pca_variances(x / 1.0, 2), 1e-6)
+    subset = pca_variances(x, 2, max_examples=100, seed=1)
+    np.testing.assert_array_equal(subset, pca_variances(x, 2, 100, 1))
+    assert not np.allclose(subset, pca_variances(x, 2, max_examples=100, seed=2))
+
+
+def test_pca_variances_need_directions() -> None:
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    for data in (x, x[:4], np.concatenate([x, x], 1)):
+        with pytest.raises(InputError, match="more directions"):
+            pca_variances(data, 4)
