@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every gradient is the finite difference in float64, hand-written ones in chunks."""
 
-from statistics import assert_gradients, finite_differences
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from cases import (
     family_posterior,
     head_parameters,
 )
+from monte_carlo import assert_gradients, finite_differences
 
 import tf_decomp.divergences
 from tf_decomp.divergences import dimensionwise_mmd, inclusive_kl

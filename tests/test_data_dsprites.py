@@ -15,7 +15,6 @@ import zipfile
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from statistics import assert_mean_close
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +22,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from monte_carlo import assert_mean_close
 
 from tf_decomp.data import (
     Split,

@@ -4,7 +4,6 @@
 import subprocess
 import sys
 from pathlib import Path
-from statistics import assert_mean_close, mean_and_error
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
 from cases import FAMILIES, MODES, family_posterior
+from monte_carlo import assert_mean_close, mean_and_error
 
 from tf_decomp.divergences import (
     DIVERGENCES,

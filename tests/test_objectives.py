@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The terms of equation (7) and the IWAE bound, on models whose log p(x) is known."""
 
-from statistics import assert_mean_below, assert_mean_close, assert_mean_surely_below
 from typing import Any
 
 import keras
@@ -12,6 +11,7 @@ import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
 from cases import PRIORS, data, make_vae
+from monte_carlo import assert_mean_below, assert_mean_close, assert_mean_surely_below
 
 from tf_decomp.errors import InputError
 from tf_decomp.objectives import (

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Posterior heads, their aggregate q(z), and reparameterised samples."""
 
-from statistics import assert_mean_close
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
 from cases import FAMILIES, LATENT_DIM, POSTERIORS, family_posterior, head_parameters
+from monte_carlo import assert_mean_close
 
 from tf_decomp.posteriors import (
     SCALE_FLOOR,

@@ -4,7 +4,6 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
-from statistics import assert_mean_close
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
 from cases import LATENT_DIM, LEARNT_PRIORS, MODES, PRIORS
+from monte_carlo import assert_mean_close
 
 from tf_decomp.errors import InputError
 from tf_decomp.priors import (

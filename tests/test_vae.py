@@ -2,7 +2,6 @@
 """DecompositionVAE: what its logs mean, evaluation, sampling, messages."""
 
 from collections.abc import Callable
-from statistics import assert_mean_close, finite_differences
 from typing import Any
 
 import keras
@@ -19,6 +18,7 @@ from cases import (
     data,
     make_vae,
 )
+from monte_carlo import assert_mean_close, finite_differences
 
 import tf_decomp.set_divergence
 from tf_decomp.errors import InputError
