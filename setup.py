@@ -40,7 +40,7 @@ setup(
         "serving": [],
         "sweep": [],
         "report": ["Jinja2>=3.1.6,<4"],
-        "gpu": [],
+        "gpu": ["tensorflow[and-cuda]>=2.20,<2.22"],
     },
     classifiers=[
         "Programming Language :: Python :: 3.11",
