@@ -99,6 +99,7 @@ def importance_weighted_bound(
         raise InputError(f"num_samples must be >= 1; received {num_samples}")
     posterior = plain(model.encode(x))
     latents = posterior.sample(num_samples, seed=stateless_seed(seed))
+    x = tf.cast(x, latents.dtype)
     log_weights = (
         _log_likelihood(x, model.decode, latents)
         + model.prior.distribution.log_prob(latents)
