@@ -98,6 +98,18 @@ def sample_with(
     return parts.loc + parts.scale * noise
 
 
+def join(posteriors: Sequence[tfd.Distribution]) -> tfd.Distribution:
+    """Gives posteriors of one family, batch shapes [n_1], [n_2], ..., as one [n].
+
+    Args:
+        posteriors: Every parameter of each has the batch as its first axis.
+    """
+    parts = [plain(posterior) for posterior in posteriors]
+    params = [tf.nest.flatten(part, expand_composites=True) for part in parts]
+    joined = [tf.concat(param, axis=0) for param in zip(*params, strict=True)]
+    return tf.nest.pack_sequence_as(parts[0], joined, expand_composites=True)
+
+
 def _apart(loc: tf.Tensor, scale: tf.Tensor, family: type) -> LocationScale:
     shape = tf.broadcast_dynamic_shape(tf.shape(loc), tf.shape(scale))
     zero = tf.zeros([], loc.dtype)

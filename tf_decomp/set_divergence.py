@@ -2,7 +2,7 @@
 """D(q(z), p(z)) of a whole data set, as evaluation reports it."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.objective_means import Estimate
-from tf_decomp.sampling import plain
+from tf_decomp.sampling import join
 
 _MAX_EXAMPLES = 10_000
 _NUM_DRAWS = 10
@@ -58,17 +58,10 @@ def divergence_of_set(
         seed: Stateless seed [2].
     """
     starts = range(0, len(x), _BATCH)
-    posterior = _concatenate([encode(tf.constant(x[i : i + _BATCH])) for i in starts])
+    posterior = join([encode(tf.constant(x[i : i + _BATCH])) for i in starts])
     seeds = [tf.random.fold_in(seed, number) for number in range(_NUM_DRAWS)]
     # A compiled draw keeps one core busy; draws are independent.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         draws = [float(d) for d in pool.map(lambda s: draw(posterior, s), seeds)]
     error = np.std(draws, ddof=1) / np.sqrt(_NUM_DRAWS)
     return Estimate(float(np.mean(draws)), float(error), len(x))
-
-
-def _concatenate(posteriors: Iterable[tfd.Distribution]) -> tfd.Distribution:
-    parts = [plain(posterior) for posterior in posteriors]
-    params = [tf.nest.flatten(part, expand_composites=True) for part in parts]
-    joined = [tf.concat(param, axis=0) for param in zip(*params, strict=True)]
-    return tf.nest.pack_sequence_as(parts[0], joined, expand_composites=True)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 def start_tensorflow() -> None:
     """Turns oneDNN on and imports TensorFlow, as quietly as the user asked.
 
-    TensorFlow leaves oneDNN off on CPUs without AVX-512, where it doubles the speed
-    of convolutions. A user's own TF_ENABLE_ONEDNN_OPTS wins, and nothing changes where
+    TensorFlow leaves oneDNN off on CPUs without AVX-512, where it makes convolutions
+    faster. A user's own TF_ENABLE_ONEDNN_OPTS wins, and nothing changes where
     TensorFlow is imported already. The notes that its libraries print while they load
     ignore TF_CPP_MIN_LOG_LEVEL; here they obey it.
 
