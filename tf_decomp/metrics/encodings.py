@@ -11,7 +11,7 @@ from tensorflow_probability import distributions as tfd
 from tf_decomp.errors import InputError
 from tf_decomp.objective_means import Estimate
 from tf_decomp.randomness import stateless_seed
-from tf_decomp.sampling import plain
+from tf_decomp.sampling import join, plain
 
 
 def encode_data(model: Any, x: Any, batch_size: int = 500) -> tfd.Distribution:
@@ -40,8 +40,7 @@ def encode_data(model: Any, x: Any, batch_size: int = 500) -> tfd.Distribution:
                 f"its first axis; received {[t.shape.as_list() for t in tensors]} for "
                 f"{size} examples, broadcast them in the encoder"
             )
-    joined = [tf.concat(param, axis=0) for param in zip(*params, strict=True)]
-    return tf.nest.pack_sequence_as(parts[0], joined, expand_composites=True)
+    return join(parts)
 
 
 def batches(x: Any, size: int) -> Iterator[np.ndarray]:
