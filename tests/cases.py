@@ -243,6 +243,7 @@ FUNCTIONS = {
     "aggregate_log_prob": "test_divergences.py",
     "aggregate_posterior": "test_posteriors.py",
     "draw_noise": "test_posteriors.py",
+    "join": "test_posteriors.py",
     "location_scale": "test_posteriors.py",
     "LocationScale": "test_posteriors.py",
     "plain": "test_posteriors.py",

@@ -22,6 +22,7 @@ from tf_decomp.posteriors import (
 from tf_decomp.sampling import (
     LocationScale,
     draw_noise,
+    join,
     location_scale,
     plain,
     sample_with,
@@ -166,6 +167,20 @@ def test_plain_keeps_the_event() -> None:
     assert plain(images).event_shape == [5, 5, 1]
     assert plain(images).batch_shape == [4]
     assert plain(images).log_prob(tf.zeros([4, 5, 5, 1])).shape == [4]
+
+
+# -- join -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_join_keeps_every_member_and_their_order(family: str) -> None:
+    first = family_posterior(family)
+    second = family_posterior(family)[:3]
+    joined = join([first, second])
+    assert joined.batch_shape == [7]
+    expected = np.concatenate([first.log_prob(Z[:4]), second.log_prob(Z[1:4])])
+    values = np.concatenate([Z[:4], Z[1:4]])
+    np.testing.assert_allclose(joined.log_prob(values), expected, rtol=1e-6)
 
 
 # -- the aggregate posterior ------------------------------------------------------
