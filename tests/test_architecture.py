@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # Low to high. A unit may import lower levels and earlier ones of its own level.
 LEVELS = (
     "errors randomness startup environment priors sampling posteriors likelihoods data "
-    "plots run_files",
+    "run_files plots",
     "divergences networks replicas",
     "objectives objective_means set_divergence theory",
     "training vae metrics evaluation_rows export model_card report",

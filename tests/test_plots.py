@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib import colors, pyplot
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
@@ -60,7 +61,7 @@ def normal_grid(limit: float = 4.0, points: int = 161) -> tuple[Array, Extent]:
 def draw(figure: Figure) -> Figure:
     """Draws for real, so that warnings and errors of the renderer count."""
     assert isinstance(figure, Figure)
-    figure.canvas.draw()
+    FigureCanvasAgg(figure).draw()
     return figure
 
 

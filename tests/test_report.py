@@ -116,7 +116,7 @@ def evaluation() -> dict[str, Any]:
                 bound=5.9914645,
                 note="bound log n",
             ),
-            metric("regularisation", "KL(q(z) || p(z))", 0.141, standard_error=0.0093),
+            metric("regularisation", "KL(q(z) ‖ p(z))", 0.141, standard_error=0.0093),
             metric(
                 "disentanglement",
                 "FactorVAE score",
@@ -137,7 +137,7 @@ def evaluation() -> dict[str, Any]:
             "unmeasured": {"title": "Nothing here", "text": "No metric."},
         },
         "verdicts": {
-            "overlap": {"verdict": "appropriate", "text": "I(x;z) is 4.12 +- 0.02."},
+            "overlap": {"verdict": "appropriate", "text": "I(x;z) is 4.12 ± 0.02."},
             "regularisation": {"verdict": "not matched", "text": "KL is 0.141."},
         },
         "figures": [
@@ -232,7 +232,7 @@ def section_titles(page: Page) -> list[str]:
 def test_sections_and_headings_in_order(files: RunFiles) -> None:
     page = render(files)
     assert section_titles(page) == list(SECTIONS.values())
-    assert page.texts("h1") == ["pinwheel: normal mixture prior, beta 0.01, alpha 5"]
+    assert page.texts("h1") == ["pinwheel: normal-mixture prior, beta 0.01, alpha 5"]
     levels = [int(node["tag"][1]) for node in page.all("h1", "h2", "h3", "h4")]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -289,7 +289,7 @@ def test_every_metric_with_error_chance_and_n(files: RunFiles) -> None:
     texts = page.texts("tr")
     for expected in (
         "mutual information bound log n 4.123 ± 0.021 nats 0 5.99 5.99 1,000",
-        "KL(q(z) || p(z)) 0.1410 ± 0.0093 1,000",
+        "KL(q(z) ‖ p(z)) 0.1410 ± 0.0093 1,000",
         "FactorVAE score higher is better 0.8312 ± 0.0042 0 1 0.200 ± 0.011 1 737,280",
         "SAP one factor only n/a – – n/a",
         "ELBO higher is better −1.52 ± 0.16 nats 400",

@@ -27,6 +27,7 @@ from tf_decomp.metrics.likelihood import marginal_log_likelihood
 from tf_decomp.metrics.overlap import OverlapReport, overlap_report
 from tf_decomp.metrics.regularisation import RegularisationReport, regularisation_report
 from tf_decomp.report import render_report
+from tf_decomp.report.numbers import format_count, format_estimate, format_number
 from tf_decomp.run_files import RunFiles, write_json
 from tf_decomp.vae import DecompositionVAE
 
@@ -188,26 +189,32 @@ def _prior_scale(samples: np.ndarray) -> np.ndarray:
 
 
 def _overlap_text(report: OverlapReport) -> str:
-    overlap, information = report.overlap, report.mutual_information
+    bound = format_number(report.mutual_information_bound)
     return (
-        f"A code could have come from {overlap.value:.3g} +- "
-        f"{overlap.standard_error:.2g} of {report.n} data; "
-        f"I(x;z) = {information.value:.3g} +- "
-        f"{information.standard_error:.2g} of at most "
-        f"{report.mutual_information_bound:.3g} nats; {len(report.active)} of "
+        f"A code could have come from {_words(report.overlap)} of "
+        f"{format_count(report.n)} data; I(x;z) = {_words(report.mutual_information)} "
+        f"of at most {bound} nats; {len(report.active)} of "
         f"{len(report.posterior_mean_variances)} units are active."
     )
 
 
 def _regularisation_text(report: RegularisationReport) -> str:
     worst = max(estimate.value for estimate in report.kolmogorov_smirnov)
-    return (
-        f"KL(q(z) || p(z)) = {report.kl.value:.3g} +- {report.kl.standard_error:.2g} "
-        f"nats; joint MMD {report.joint_mmd.value:.3g} +- "
-        f"{report.joint_mmd.standard_error:.2g} (permutation p = "
-        f"{report.joint_mmd.p_value:.3f}); the largest Kolmogorov-Smirnov distance of "
-        f"a marginal is {worst:.2f}."
+    text = (
+        f"KL(q(z) ‖ p(z)) = {_words(report.kl)} nats; joint MMD "
+        f"{_words(report.joint_mmd)} (permutation p = {report.joint_mmd.p_value:.3f}); "
+        f"the largest Kolmogorov-Smirnov distance of a marginal is {worst:.2f}"
     )
+    if report.total_correlation is None:
+        return f"{text}."
+    return (
+        f"{text}; the total correlation of q(z), to which this verdict is nearly "
+        f"blind, is {_words(report.total_correlation)} nats."
+    )
+
+
+def _words(estimate: Any) -> str:
+    return format_estimate(estimate.value, estimate.standard_error)
 
 
 def _short(verdicts: dict[str, dict[str, str]], factor: str) -> str:
@@ -234,11 +241,26 @@ def _write(
         },
         "verdicts": verdicts,
         "figures": list(figures),
-        "dropped": None,
+        "dropped": _dropped(rows),
     }
     if title:
         evaluation["title"] = title
     write_json(files.evaluation, evaluation)
+
+
+def _dropped(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Gives the latent dimensions left out by any metric, and says so in words."""
+    dimensions = sorted({dimension for row in rows for dimension in row.dropped})
+    if not dimensions:
+        return None
+    names = ", ".join(str(dimension + 1) for dimension in dimensions)
+    text = (
+        f"Latent dimensions that hardly vary over the data, and are left out where a "
+        f"metric is of active dimensions (counted from 1): {names}. Their standard "
+        f"deviation is below 0.01 of the prior's, or without a prior of the largest. "
+        f"The value with nothing dropped stands beside."
+    )
+    return {"dimensions": dimensions, "text": text}
 
 
 def _read_codes(path: Path) -> dict[str, np.ndarray]:

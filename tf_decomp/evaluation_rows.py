@@ -23,6 +23,10 @@ from tf_decomp.metrics.regularisation import RegularisationReport
 from tf_decomp.objective_means import Estimate
 from tf_decomp.priors import Prior, SpikeAndSlabPrior, StudentTPrior
 
+# Of the data, with an effective sample size that is low: above it the bound on the
+# bias says nothing (its variance of the weights is too small itself).
+_MOST_LOW_SHARE = 0.05
+
 
 class Row(NamedTuple):
     """One number of an evaluation.
@@ -40,6 +44,8 @@ class Row(NamedTuple):
         bound: Its largest possible value, or None.
         better: "higher", "lower" or nothing.
         note: A remark for readers.
+        value_all: The number with no latent dimension dropped, where some may be.
+        dropped: Latent dimensions left out, counted from 0.
     """
 
     group: str
@@ -54,6 +60,8 @@ class Row(NamedTuple):
     bound: float | None = None
     better: str = ""
     note: str = ""
+    value_all: float | None = None
+    dropped: tuple[int, ...] = ()
 
 
 def overlap_rows(report: OverlapReport) -> list[Row]:
@@ -112,8 +120,8 @@ def regularisation_rows(report: RegularisationReport) -> list[Row]:
         )
 
     rows = [
-        row("KL(q(z) || p(z))", "kl", report.kl, "nats"),
-        row("KL(p(z) || q(z))", "inclusive_kl", report.inclusive_kl, "nats"),
+        row("KL(q(z) ‖ p(z))", "kl", report.kl, "nats"),
+        row("KL(p(z) ‖ q(z))", "inclusive_kl", report.inclusive_kl, "nats"),
     ]
     for name in ("dimensionwise_mmd", "joint_mmd"):
         test = getattr(report, name)
@@ -139,7 +147,11 @@ def regularisation_rows(report: RegularisationReport) -> list[Row]:
 def likelihood_rows(report: MarginalLogLikelihood) -> list[Row]:
     """Gives the rows of the importance-weighted bound."""
     size = report.effective_sample_size
-    note = f"Monte Carlo error {report.monte_carlo_error:.2g}, bias below about "
+    note = f"Monte Carlo error {report.monte_carlo_error:.2g}, "
+    if report.low_share > _MOST_LOW_SHARE:
+        note += "and too few samples to bound the bias"
+    else:
+        note += f"bias about {report.bias_bound:.2g} or less"
     rows = [
         Row(
             "likelihood",
@@ -150,7 +162,7 @@ def likelihood_rows(report: MarginalLogLikelihood) -> list[Row]:
             bound.n,
             "nats",
             better="higher",
-            note=f"{note}{report.bias_bound:.2g}" if k == report.num_samples else "",
+            note=note if k == report.num_samples else "",
         )
         for k, bound in report.curve.items()
     ]
@@ -173,7 +185,7 @@ def likelihood_rows(report: MarginalLogLikelihood) -> list[Row]:
 def sparsity_rows(codes: np.ndarray, scale: np.ndarray | None) -> list[Row]:
     """Gives the rows of sparsity."""
     score = hoyer_sparsity(codes, scale=scale)
-    inactive = f"{len(score.inactive)} of {codes.shape[1]} dimensions are inactive"
+    inactive = tuple(int(dimension) for dimension in score.inactive)
     chance = "chance: independent normal codes"
     return [
         Row(
@@ -198,7 +210,9 @@ def sparsity_rows(codes: np.ndarray, scale: np.ndarray | None) -> list[Row]:
             chance=score.active_gaussian_value,
             bound=1.0,
             better="higher",
-            note=inactive,
+            note=f"{len(inactive)} of {codes.shape[1]} dimensions are inactive",
+            value_all=score.value,
+            dropped=inactive,
         ),
     ]
 
@@ -234,7 +248,14 @@ def disentanglement_rows(
         "modularity": modularity,
         "explicitness": modularity.explicitness,
     }
-    notes = {"FactorVAE score": f"margin of the vote {vae.margin:.3f}"}
+    margin = f"margin of the vote {vae.margin:.3f}"
+
+    def note(name: str, score: Any) -> str:
+        parts = [margin] if name == "FactorVAE score" else []
+        if vae.dropped:
+            parts.append(f"nothing dropped: {score.value_all:.3f}")
+        return "; ".join(parts)
+
     return [
         Row(
             group,
@@ -247,7 +268,9 @@ def disentanglement_rows(
             chance_standard_error=score.chance_standard_error,
             bound=1.0,
             better="higher",
-            note=notes.get(name, f"nothing dropped: {score.value_all:.3f}"),
+            note=note(name, score),
+            value_all=score.value_all,
+            dropped=tuple(int(dimension) for dimension in vae.dropped),
         )
         for name, score in scores.items()
     ]
@@ -275,4 +298,7 @@ def marginal_distribution(prior: Prior) -> Callable[[np.ndarray], np.ndarray] | 
 def mapped_codes(codes: np.ndarray, prior: Prior) -> np.ndarray | None:
     """Gives codes mapped to normal scores under a factorised non-normal prior."""
     distribution = marginal_distribution(prior)
-    return None if distribution is None else normal_scores(codes, distribution)
+    if distribution is None:
+        return None
+    # These marginals are symmetric: that keeps the digits of the upper tail.
+    return normal_scores(codes, distribution, lambda z: distribution(-z))

@@ -156,9 +156,9 @@ def _image_samples(groups: dict[str, np.ndarray], title: str | None) -> Figure:
                 f"{_channel_note(group)}",
             )
         )
-    if title is not None:
-        sheets[0] = sheets[0]._replace(title=title)
-    return draw_sheets(sheets)
+    if title is None or len(sheets) > 1:
+        return draw_sheets(sheets, title)
+    return draw_sheets([sheets[0]._replace(title=title)])
 
 
 def _channel_note(images: np.ndarray) -> str:

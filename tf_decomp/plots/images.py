@@ -107,19 +107,23 @@ def make_sheet(
     )
 
 
-def draw_sheets(sheets: Sequence[Sheet]) -> Figure:
+def draw_sheets(sheets: Sequence[Sheet], title: str | None = None) -> Figure:
     """Returns a figure of sheets side by side, one figure pixel for each of theirs.
 
     Args:
         sheets: The sheets, from left to right.
+        title: A heading of all of them.
     """
     sizes = np.array([sheet.pixels.shape[:2] for sheet in sheets]) / PIXELS_PER_INCH
     width = sizes[:, 1].sum() + _MARGIN * (len(sheets) + 1)
-    height = sizes[:, 0].max() + 2 * _MARGIN
+    top = _MARGIN if title is None else 2 * _MARGIN
+    height = sizes[:, 0].max() + top + _MARGIN
     figure = Figure(figsize=(width, height))
+    if title is not None:
+        figure.suptitle(title, y=1 - 0.2 * _MARGIN / height, va="top")
     left = _MARGIN
     for sheet, (down, across) in zip(sheets, sizes, strict=True):
-        bottom = height - _MARGIN - down
+        bottom = height - top - down
         axes = figure.add_axes(
             (left / width, bottom / height, across / width, down / height)
         )

@@ -6,7 +6,6 @@ common colour vision deficiency; line style or marker always repeats the message
 """
 
 import os
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from tf_decomp.errors import InputError
+from tf_decomp.run_files import write_atomically
 
 DATA_COLOR = "#0072B2"  # data, training split, q(z): what was observed
 MODEL_COLOR = "#D55E00"  # reconstructions, test split, p(z): what is compared to it
@@ -102,18 +102,16 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
             f"a figure is saved as .png or .svg; received {path.name!r}; "
             "change the suffix"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
+
+    def write(name: Path) -> None:
         # Ticks are made while drawing, so the style is needed here once more.
         with mpl.rc_context(STYLE):
             figure.savefig(
-                temporary,
+                name,
                 format=suffix[1:],
                 dpi=PIXELS_PER_INCH,
                 bbox_inches="tight",
                 metadata=_METADATA[suffix],
             )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    write_atomically(path, write)

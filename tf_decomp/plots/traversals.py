@@ -2,7 +2,6 @@
 """What the decoder makes of one latent dimension after another: traversals."""
 
 import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from tf_decomp.plots.checks import (
 )
 from tf_decomp.plots.images import as_images, columns_for, draw_sheets, make_sheet
 from tf_decomp.plots.style import NOTE_COLOR, STYLE
+from tf_decomp.run_files import write_atomically
 
 _STRIP_PIXELS = 20  # under an image, for the value of z_d
 _PANEL_COLUMNS = 4
@@ -161,20 +161,18 @@ def save_traversal_gif(
         for step, quantile in enumerate(steps)
     ]
     pages += pages[-2:0:-1]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
+
+    def write(name: Path) -> None:
         pages[0].save(
-            temporary,
+            name,
             format="GIF",
             save_all=True,
             append_images=pages[1:],
             duration=milliseconds,
             loop=0,
         )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    write_atomically(path, write)
 
 
 def check_steps(name: str, frames: np.ndarray, axes: str) -> None:

@@ -22,6 +22,15 @@ _PRIORS = {
     "spike_and_slab": "a spike-and-slab prior (weight {gamma} on a spike with variance "
     "{spike_variance})",
 }
+_SHORT_PRIORS = {
+    "normal_pca": "normal (principal components)",
+    "normal_learnt": "learnt normal",
+    "normal_learnt_fixed_total": "learnt normal (fixed total)",
+    "student_t": "Student-t",
+    "normal_mixture": "normal-mixture",
+    "spike_and_slab": "spike-and-slab",
+}
+_FAMILIES = {"bernoulli": "Bernoulli", "laplace": "Laplace"}
 _DIVERGENCES = {
     "inclusive_kl": "the inclusive KL(p(z) ‖ q(z))",
     "dimensionwise_mmd": "the dimension-wise MMD of q(z) and p(z)",
@@ -92,7 +101,8 @@ def name_run(settings: Mapping[str, str]) -> str:
     """
     known = _known(settings)
     return (
-        f"{known['dataset']}: {known['prior'].replace('_', ' ')} prior, "
+        f"{known['dataset']}: {_SHORT_PRIORS.get(known['prior'], known['prior'])} "
+        f"prior, "
         f"beta {known['beta']}, alpha {known['alpha']}"
     )
 
@@ -106,8 +116,7 @@ def describe_training(settings: Mapping[str, str]) -> str:
     known = _known(settings)
     data = _DATASETS.get(known["dataset"], known["dataset"])
     if settings.get("max_train_examples", "0") != "0":
-        data = f"{known['max_train_examples']} examples of {data}"
-    plural = "" if known["latent_dim"] == "1" else "s"
+        data = f"{_grouped(known['max_train_examples'])} examples of {data}"
     prior = _PRIORS.get(known["prior"])
     prior = f"the prior {known['prior']}" if not prior else prior.format_map(known)
     if known["alpha"] == "0":
@@ -118,11 +127,12 @@ def describe_training(settings: Mapping[str, str]) -> str:
         divergence = _DIVERGENCES.get(known["divergence"], known["divergence"])
         regularisation = f"alpha = {known['alpha']} weighs {divergence}"
     text = (
-        f"A variational autoencoder with {known['latent_dim']} latent "
-        f"dimension{plural}, {prior}, a {known['posterior']} encoder q(z|x) and a "
-        f"{known['likelihood']} likelihood p(x|z) was trained on {data} for "
-        f"{known['epochs']} epochs in batches of {known['batch_size']} (seed "
-        f"{known['seed']}). In its objective beta = {known['beta']} weighs "
+        f"A variational autoencoder with "
+        f"{_counted(known['latent_dim'], 'latent dimension')}, {prior}, a "
+        f"{_family(known['posterior'])} encoder q(z|x) and a "
+        f"{_family(known['likelihood'])} likelihood p(x|z) was trained on {data} for "
+        f"{_counted(known['epochs'], 'epoch')} in batches of {known['batch_size']} "
+        f"(seed {known['seed']}). In its objective beta = {known['beta']} weighs "
         f"KL(q(z|x) ‖ p(z)), and {regularisation}."
     )
     for sign in ("=", "‖"):  # no line ends within a formula
@@ -148,6 +158,18 @@ def tabulate_settings(settings: Mapping[str, str]) -> list[SettingTable]:
         if rows:
             tables.append(SettingTable(title, rows))
     return tables
+
+
+def _counted(number: str, thing: str) -> str:
+    return f"{number} {thing}" if number == "1" else f"{number} {thing}s"
+
+
+def _grouped(number: str) -> str:
+    return f"{int(number):,}" if number.isdecimal() else number
+
+
+def _family(name: str) -> str:
+    return _FAMILIES.get(name, name)
 
 
 def _known(settings: Mapping[str, str]) -> Mapping[str, str]:
