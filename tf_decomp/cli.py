@@ -19,21 +19,32 @@ _DEFINE = {
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,
     tuple: flags.DEFINE_list,
+    list: flags.DEFINE_list,
 }
 
 
-def define_config_flags() -> None:
-    """Makes a flag of every field of ExperimentConfig."""
+def define_config_flags(**others: tuple[Any, str]) -> None:
+    """Makes a flag of every field of ExperimentConfig.
+
+    Args:
+        **others: Further flags: name to default and help text.
+    """
     for field in dataclasses.fields(ExperimentConfig):
         default = field.default
         if isinstance(default, tuple):
             default = [str(item) for item in default]
         _DEFINE[type(field.default)](field.name, default, field.metadata["help"])
         _show_in_help(field.name)
+    for name, (default, text) in others.items():
+        _DEFINE[type(default)](name, default, text)
+        _show_in_help(name)
 
 
-def config_from_flags() -> ExperimentConfig:
+def config_from_flags(**changes: Any) -> ExperimentConfig:
     """Gives the settings that the command line and its flagfiles say.
+
+    Args:
+        **changes: Settings in place of what the flags say.
 
     Raises:
         InputError: A value is not usable.
@@ -42,7 +53,7 @@ def config_from_flags() -> ExperimentConfig:
     for field in dataclasses.fields(ExperimentConfig):
         value = flags.FLAGS[field.name].value
         values[field.name] = _integers(value) if isinstance(value, list) else value
-    return ExperimentConfig(**values)
+    return ExperimentConfig(**{**values, **changes})
 
 
 def define_paths(**helps: str) -> None:

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many runs: every point of a grid of settings, each in a process of its own.
+
+    OUTPUT_DIR/
+      sweep.json          the sweep's own settings
+      sweep.csv           one row a point, rewritten when a run ends
+      beta=0.1,seed=3/    a run's folder, as bin/train.py makes it
+      .submitit/          logs, in a folder for each run
+
+Runs resume as those of bin/train.py do, so the same call continues a sweep.
+"""
+
+from tf_decomp.sweep.grid import Run, grid_points, parse_grid, plan_runs
+from tf_decomp.sweep.launcher import CLUSTERS
+from tf_decomp.sweep.runner import sweep, write_table
+
+__all__ = [
+    "CLUSTERS",
+    "Run",
+    "grid_points",
+    "parse_grid",
+    "plan_runs",
+    "sweep",
+    "write_table",
+]

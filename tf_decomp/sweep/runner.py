@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sweep: keeps runs going, judges them by their files, and writes the table."""
+
+import collections
+import contextlib
+import csv
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tf_decomp.config import ExperimentConfig
+from tf_decomp.errors import InputError
+from tf_decomp.run_files import RunFiles, write_atomically, write_json
+from tf_decomp.sweep.grid import Run, grid_text, parse_grid, plan_runs
+from tf_decomp.sweep.launcher import Launcher, error_of, stop_signals
+
+_POLL_SECONDS = 0.2
+# A network file system may show a file of another machine that late.
+_LATE_SECONDS = 90.0
+# Settings that say where a run happens, and one that would remove finished runs.
+_PLACEMENT = ("output_dir", "strategy", "overwrite")
+_UNITS = (("s", 1), ("min", 60), ("h", 3600))
+
+
+def sweep(
+    grid: str,
+    configure: Callable[..., ExperimentConfig] = ExperimentConfig,
+    *,
+    cluster: str = "local",
+    parallel: int = 0,
+    slurm: Sequence[str] = (),
+) -> list[Run]:
+    """Trains every point of a grid and gives the runs in the grid's order.
+
+    A failed run does not end the sweep. A finished one costs no process. A run that
+    another process holds, such as one that outlived a killed sweep, is waited for.
+    SIGINT and SIGTERM end the runs, then raise SystemExit. Local runs train on the
+    CPU.
+
+    Args:
+        grid: As `parse_grid` takes it.
+        configure: Makes a run's settings of the grid's values, which it takes by
+            keyword; their output_dir is the sweep's folder.
+        cluster: `local` or `slurm`.
+        parallel: Runs at once; 0: the number of cores, or 100 jobs on Slurm. Local
+            runs share the cores evenly.
+        slurm: `name=value` of submitit's Slurm parameters, as `partition=long`.
+
+    Raises:
+        InputError: A value is not usable, the folder holds another sweep or is in
+            use, or submitit is missing.
+        OSError: The folder cannot be written.
+
+    Example:
+        >>> settings = functools.partial(ExperimentConfig, output_dir="runs/sweep")
+        >>> sweep("beta=0.1,1;seed=0:8", settings)
+    """
+    values = parse_grid(grid)
+    runs = plan_runs(values, configure)
+    root = Path(runs[0].config.output_dir).parent
+    launcher = Launcher(root / ".submitit", cluster, parallel, len(runs), slurm)
+    with RunFiles(root).locked():
+        _remember(root, values, runs[0].config)
+        launcher.check()
+        with stop_signals() as stopped:
+            _work(root, runs, launcher, stopped)
+        if stopped:
+            print("stopped; the same command continues", file=sys.stderr, flush=True)
+            raise SystemExit(128 + stopped[0])
+    for run in runs:
+        if run.status == "failed":
+            print(f"{run.name}: {run.error}", file=sys.stderr, flush=True)
+    return runs
+
+
+def _remember(
+    root: Path, grid: Mapping[str, Sequence[Any]], config: ExperimentConfig
+) -> None:
+    """Writes sweep.json, or refuses a folder that holds something else."""
+    path = root / "sweep.json"
+    lines = config.to_flags().splitlines()
+    flags = dict(line.removeprefix("--").split("=", 1) for line in lines)
+    settings = {k: v for k, v in flags.items() if k not in (*grid, *_PLACEMENT)}
+    text = grid_text(grid)
+    if not path.exists():
+        if RunFiles(root).existing():
+            raise InputError(f"{root}: holds a run; choose another --output_dir")
+        write_json(path, {"grid": text, "settings": settings})
+        return
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        old_text, old = earlier["grid"], dict(earlier["settings"])
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{path}: expected a sweep's settings; choose another --output_dir"
+        ) from None
+    changes = [f"--grid={old_text} is now {text}"] if text != old_text else []
+    changes += [
+        f"--{k}={old[k]} is now {v}" for k, v in settings.items() if old.get(k, v) != v
+    ]
+    if changes:
+        raise InputError(
+            f"{root}: holds another sweep ({', '.join(changes)}); use its settings or "
+            "another --output_dir"
+        )
+
+
+@dataclasses.dataclass
+class _Going:
+    """A run under way; without a job, another process is at it."""
+
+    run: Run
+    job: Any
+    start: float = dataclasses.field(default_factory=time.monotonic)
+    end: float | None = None
+
+    def ended(self) -> bool:
+        return self.job.done() if self.job else not _is_locked(self.run)
+
+
+def _work(root: Path, runs: list[Run], launcher: Launcher, stopped: list[int]) -> None:
+    """Keeps the slots filled until every run has ended."""
+    for run in runs:
+        _judge(run)
+    waiting = collections.deque(run for run in runs if run.status == "pending")
+    going: list[_Going] = []
+    took: list[float] = []
+    write_table(root / "sweep.csv", runs)
+    _report(runs, took, launcher.slots)
+    try:
+        while (waiting or going) and not stopped:
+            while waiting and len(going) < launcher.slots:
+                going.append(_begin(waiting.popleft(), launcher))
+            for each in [each for each in going if each.ended()]:
+                going.remove(each)
+                again = _settle(each)
+                if again:
+                    going.append(again)
+                elif each.run.status == "pending":
+                    waiting.appendleft(each.run)
+                else:
+                    took.append(time.monotonic() - each.start)
+                    write_table(root / "sweep.csv", runs)
+                    _report(runs, took, launcher.slots)
+            time.sleep(_POLL_SECONDS)
+    finally:
+        launcher.end([each.job for each in going if each.job])
+
+
+def _begin(run: Run, launcher: Launcher) -> _Going:
+    if _is_locked(run):
+        print(f"{run.name}: another process is at it; waiting", flush=True)
+        return _Going(run, None)
+    return _Going(run, launcher.start(run))
+
+
+def _settle(each: _Going) -> _Going | None:
+    """Judges a run that ended by its files; gives it back where another has it."""
+    run = each.run
+    if _judge(run):
+        return None
+    if not each.job:
+        return None
+    if _is_locked(run):
+        return _Going(run, None)
+    error, now = error_of(each.job), time.monotonic()
+    each.end = each.end or now
+    if not error and now - each.end < _LATE_SECONDS:
+        return each
+    run.status, run.seconds = "failed", each.end - each.start
+    run.error = error or "ended without metrics.json"
+    return None
+
+
+def _judge(run: Run) -> bool:
+    """Whether the folder holds this run, finished; then takes over its numbers."""
+    files = RunFiles(run.config.output_dir)
+    try:
+        earlier = ExperimentConfig.from_flags(files.config.read_text(encoding="utf-8"))
+        metrics = json.loads(files.metrics.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    here = {name: getattr(run.config, name) for name in _PLACEMENT}
+    if dataclasses.replace(earlier, **here) != run.config:
+        return False
+    run.status, run.metrics = "finished", metrics
+    with contextlib.suppress(OSError, ValueError):
+        environment = json.loads(files.environment.read_text(encoding="utf-8"))
+        run.seconds = environment.get("seconds")
+    return True
+
+
+def _is_locked(run: Run) -> bool:
+    """Whether a process is at the run; one that still starts up shows later."""
+    files = RunFiles(run.config.output_dir)
+    try:
+        if (files.root / ".lock").exists():
+            with files.locked():
+                pass
+    except InputError:
+        return True
+    except OSError:
+        pass  # the run itself will say so
+    return False
+
+
+def write_table(path: Path, runs: Sequence[Run]) -> None:
+    """Writes one row a run: its settings, its state and its metrics.
+
+    Args:
+        path: The table, a csv file.
+        runs: Runs of one grid.
+
+    Example:
+        >>> write_table(Path("sweep.csv"), sweep("seed=0:3"))
+    """
+    keys = list(dict.fromkeys(key for run in runs for key in run.metrics))
+    parts = {"value": "", "standard_error": "_standard_error", "n": "_n"}
+    columns = ["run", *runs[0].values, "status", "error", "seconds"]
+    columns += [key + ending for key in keys for ending in parts.values()]
+
+    def write(name: Path) -> None:
+        with name.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            for run in runs:
+                seconds = "" if run.seconds is None else f"{run.seconds:.1f}"
+                row = [run.name, *run.values.values(), run.status, run.error, seconds]
+                numbers = [
+                    run.metrics.get(key, {}).get(p) for key in keys for p in parts
+                ]
+                writer.writerow(row + numbers)
+
+    write_atomically(path, write)
+
+
+def _report(runs: Sequence[Run], took: Sequence[float], slots: int) -> None:
+    """Prints how far the sweep is, and guesses the rest from the runs so far."""
+    status = collections.Counter(run.status for run in runs)
+    line = f"{status['finished']} of {len(runs)} finished"
+    line += f", {status['failed']} failed" if status["failed"] else ""
+    if took and status["pending"]:
+        left = sum(took) / len(took) * -(-status["pending"] // slots)
+        unit, size = next(u for u in _UNITS if left < 90 * u[1] or u == _UNITS[-1])
+        line += f", about {max(1, round(left / size))} {unit} left"
+    print(line, flush=True)
