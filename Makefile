@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+BENCH_INSTALLED := $(VENV)/.installed-bench
 PYTEST_ARGS ?=
+BENCHMARK_ARGS ?=
 
-.PHONY: train test lint
+.PHONY: train test lint benchmark
 
 train: $(INSTALLED)
 	$(BIN)/python bin/train.py --flagfile=configs/pinwheel.flags
@@ -18,7 +20,14 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+benchmark: $(BENCH_INSTALLED)
+	$(BIN)/python bin/benchmark.py $(BENCHMARK_ARGS)
+
 $(INSTALLED): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+$(BENCH_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	touch $@

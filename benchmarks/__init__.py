@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Speed and memory of tf_decomp beside a plain PyTorch implementation."""
