@@ -7,6 +7,7 @@ import fcntl
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,8 @@ class RunFiles:
     def locked(self) -> Iterator[None]:
         """Holds the folder for this process; the lock dies with it.
 
+        Temporary files that a killed process has left are removed.
+
         Raises:
             InputError: Another process holds it.
             OSError: The folder cannot be made or written.
@@ -59,6 +62,7 @@ class RunFiles:
                     f"{self.root}: another run is writing there; wait for it or choose "
                     "another --output_dir"
                 ) from None
+            self._remove_temporary()
             yield
 
     def existing(self) -> list[Path]:
@@ -70,10 +74,20 @@ class RunFiles:
         """Removes every file of an earlier run, and nothing else."""
         # config.flags marks the folder as a run's, so it goes last.
         for path in sorted(self.existing(), key=lambda path: path == self.config):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            _remove(path)
+
+    def _remove_temporary(self) -> None:
+        """Removes what `write_atomically` made for a run's file and did not rename."""
+        for path in self.checkpoints.glob("ckpt-*_temp"):  # TensorFlow's own
+            _remove(path)
+        patterns = [(path.parent, path.name) for path in vars(self).values()]
+        patterns += [(folder, "*") for folder in (self.plots, self.failure)]
+        for folder, name in patterns:
+            if folder == self.root.parent:
+                continue
+            for path in folder.glob(f".*-{name}"):
+                if re.fullmatch(r"\.\d+-.+", path.name):
+                    _remove(path)
 
     def read_history(self, last_epoch: int) -> list[dict[str, float]]:
         """Gives the rows up to an epoch; an empty cell is NaN.
@@ -122,9 +136,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         temporary.replace(path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -139,6 +151,13 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file whole or not at all; NaN and infinity become null."""
     write_text(path, json.dumps(_standard(value), indent=2) + "\n")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _cell(value: float) -> str:
