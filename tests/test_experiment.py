@@ -717,6 +717,21 @@ def test_mirrored_run_equals_the_run_on_one_replica(
         assert results[0][name]["value"] == pytest.approx(result["value"], 1e-5, 2e-5)
 
 
+def test_images_of_which_a_replica_gets_none_are_refused(tmp_path: Path) -> None:
+    """oneDNN's convolutions of no image give wrong shapes."""
+    np.savez(tmp_path / "data.npz", x_train=images(21, 0), x_test=images(20, 1))
+    config = small(
+        tmp_path / "run",
+        dataset=f"npz:{tmp_path}/data.npz",
+        batch_size=10,
+        strategy="mirrored",
+    )
+    with pytest.raises(InputError, match="last batch of 1 of 21") as caught:
+        train(config)
+    assert "--batch_size" in one_line(caught)
+    assert not (tmp_path / "run").exists()
+
+
 # -- the claim of Section 6.2 -------------------------------------------------------
 
 

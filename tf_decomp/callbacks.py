@@ -8,11 +8,14 @@ import keras
 import tensorflow as tf
 
 from tf_decomp.run_files import RunFiles
+from tf_decomp.strategies import assign_chiefs, is_chief
 from tf_decomp.vae import DecompositionVAE
 
 
 class RunState:
     """Everything that a run resumes from: weights, optimiser, counters, epoch.
+
+    Of several workers the first alone saves and reads it; the others take its values.
 
     Args:
         vae: Compiled.
@@ -24,28 +27,37 @@ class RunState:
 
     def __init__(self, vae: DecompositionVAE, files: RunFiles) -> None:
         vae.optimizer.build(vae.trainable_variables)
-        variables = [*vae.weights, *vae.optimizer.variables]
+        self._strategy = vae.distribute_strategy
         self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-        checkpoint = tf.train.Checkpoint(
-            epoch=self._epoch, variables=[v.value for v in variables]
-        )
+        self._variables = [v.value for v in (*vae.weights, *vae.optimizer.variables)]
+        checkpoint = tf.train.Checkpoint(epoch=self._epoch, variables=self._variables)
         self._manager = tf.train.CheckpointManager(
             checkpoint, str(files.checkpoints), max_to_keep=2
         )
 
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes the run's files."""
+        return is_chief(self._strategy)
+
     def save(self, epoch: int) -> None:
         """Saves the state at the end of an epoch (0: before the first)."""
         self._epoch.assign(epoch)
-        self._manager.save(checkpoint_number=epoch)
+        if self.is_chief:
+            self._manager.save(checkpoint_number=epoch)
 
     def restore(self) -> int:
         """Restores the newest state and gives its epoch; 0 where there is none."""
-        self._manager.restore_or_initialize()
+        if self.is_chief:
+            self._manager.restore_or_initialize()
+        assign_chiefs(self._strategy, [self._epoch, *self._variables])
         return int(self._epoch.numpy())
 
 
 class RunRecorder(keras.callbacks.Callback):
     """Writes a history row, TensorBoard scalars and a checkpoint for each Keras epoch.
+
+    Of several workers the first alone writes.
 
     One Keras epoch is a row: several epochs of the data where these are very short.
     A loss that is not finite stops training, and its row is not written.
@@ -66,9 +78,10 @@ class RunRecorder(keras.callbacks.Callback):
         super().__init__()
         self._files, self._state = files, state
         self._first_epoch, self._epochs_a_row = first_epoch, epochs_a_row
-        self._rows = files.read_history(first_epoch)
-        self._writer = tf.summary.create_file_writer(str(files.logs))
-        self.failed = False
+        self._writes, self.failed = state.is_chief, False
+        if self._writes:
+            self._rows = files.read_history(first_epoch)
+            self._writer = tf.summary.create_file_writer(str(files.logs))
 
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
@@ -80,7 +93,7 @@ class RunRecorder(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Writes the row, then the state, so that a state always has its row."""
-        if self.failed:
+        if self.failed or not self._writes:
             return
         last = self._first_epoch + (epoch + 1) * self._epochs_a_row
         row = {name: float(value) for name, value in (logs or {}).items()}

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training run from its settings to its files."""
 
+import contextlib
 import dataclasses
 import json
 import math
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from tf_decomp.errors import InputError, NonFiniteLoss
 from tf_decomp.export import export_saved_model
 from tf_decomp.figures import draw_run
 from tf_decomp.run_files import RunFiles, write_atomically, write_json, write_text
+from tf_decomp.strategies import chiefs_number, is_chief, make_strategy
 from tf_decomp.vae import DecompositionVAE
 
 __all__ = ["ExperimentConfig", "build_vae", "train"]
@@ -33,6 +36,8 @@ _LEAST_STEPS_A_ROW = 100
 _STEPS_AN_EXECUTION = 50
 _VALIDATION_EXAMPLES = 1_000
 _PCA_EXAMPLES = 20_000
+# What the chief tells the other workers.
+_GOES_ON, _FINISHED, _REFUSED = 1, 2, 3
 # Settings that say where a run happens, not what it computes.
 _PLACEMENT = ("output_dir", "strategy", "overwrite", "epochs")
 
@@ -55,6 +60,7 @@ def train(config: ExperimentConfig) -> dict[str, Any]:
         >>> train(ExperimentConfig(epochs=10, output_dir="runs/short"))
     """
     start, files = time.time(), RunFiles(config.output_dir)
+    strategy = make_strategy(config.strategy)
     dataset = load_dataset(
         config.dataset,
         config.data_dir or None,
@@ -67,12 +73,44 @@ def train(config: ExperimentConfig) -> dict[str, Any]:
             f"batch_size={config.batch_size} is larger than the training data, "
             f"{len(dataset.train.x)} examples; lower --batch_size"
         )
-    strategy = _strategy(config.strategy)
+    _check_parts(dataset, config, strategy.num_replicas_in_sync)
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
         vae = build_vae(
             config, dataset.train.data_shape, _pca_examples(dataset.train, config)
         )
+    if not is_chief(strategy):
+        return _help_chief(vae, dataset, files, config)
+    with _led(strategy):
+        return _lead(vae, dataset, files, config, start)
+
+
+def _check_parts(dataset: Dataset, config: ExperimentConfig, replicas: int) -> None:
+    """Refuses images of which a replica would get none: oneDNN's convolutions fail."""
+    sizes = [len(dataset.train.x), len(dataset.test.x)]
+    for n in [*sizes, min(sizes[1], _VALIDATION_EXAMPLES)]:
+        last = n % min(config.batch_size, n) or min(config.batch_size, n)
+        share = -(-last // replicas)
+        if (
+            len(dataset.train.data_shape) > 1
+            and replicas > 1
+            and share * (replicas - 1) >= last
+        ):
+            raise InputError(
+                f"batch_size={config.batch_size} leaves a last batch of {last} of {n} "
+                f"examples, too few for {replicas} replicas; choose another "
+                "--batch_size"
+            )
+
+
+def _lead(
+    vae: DecompositionVAE,
+    dataset: Dataset,
+    files: RunFiles,
+    config: ExperimentConfig,
+    start: float,
+) -> dict[str, Any]:
+    """Trains and writes the run's files."""
     _refuse_strangers(files)
     with files.locked():
         if _is_finished(files, config):
@@ -81,6 +119,7 @@ def train(config: ExperimentConfig) -> dict[str, Any]:
         write_text(
             files.config, dataclasses.replace(config, overwrite=False).to_flags()
         )
+        chiefs_number(vae.distribute_strategy, _GOES_ON)
         history = _fit(vae, dataset, files, config)
         test = _pipeline(dataset.test, config)
         estimates = vae.evaluate_with_errors(test, verbose=0)
@@ -90,6 +129,34 @@ def train(config: ExperimentConfig) -> dict[str, Any]:
         facts = {**describe_environment(), "seed": config.seed}
         write_json(files.environment, {**facts, "seconds": time.time() - start})
         write_json(files.metrics, results)
+    return results
+
+
+@contextlib.contextmanager
+def _led(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Tells the other workers how the run ended."""
+    try:
+        yield
+    except InputError:
+        chiefs_number(strategy, _REFUSED)
+        raise
+    chiefs_number(strategy, _FINISHED)
+
+
+def _help_chief(
+    vae: DecompositionVAE, dataset: Dataset, files: RunFiles, config: ExperimentConfig
+) -> dict[str, Any]:
+    """Computes a further worker's part and writes nothing."""
+    strategy, results = vae.distribute_strategy, {}
+    told = chiefs_number(strategy, 0)
+    if told == _GOES_ON:
+        _fit(vae, dataset, files, config)
+        test = _pipeline(dataset.test, config)
+        estimates = vae.evaluate_with_errors(test, verbose=0)
+        results = {f"test/{name}": e._asdict() for name, e in estimates.items()}
+        told = chiefs_number(strategy, 0)  # the chief still writes
+    if told == _REFUSED:
+        raise InputError(f"{files.root}: the first worker stopped; read its message")
     return results
 
 
@@ -199,7 +266,7 @@ def _pca_examples(train: Split, config: ExperimentConfig) -> np.ndarray | None:
 def _pipeline(
     split: Split, config: ExperimentConfig, first_epoch: int = 0, epochs: int = 1
 ) -> tf.data.Dataset:
-    return make_pipeline(
+    batches = make_pipeline(
         split,
         min(config.batch_size, len(split.x)),
         shuffle=True,
@@ -207,6 +274,12 @@ def _pipeline(
         first_epoch=first_epoch,
         epochs=epochs,
     )
+    # Every worker goes through all batches and takes its part of each.
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.DATA
+    )
+    return batches.with_options(options)
 
 
 def _find_failure(
@@ -220,6 +293,7 @@ def _find_failure(
     epoch, steps = state.restore(), _steps_an_epoch(train, config)
     step = epoch * steps
     for x in _pipeline(train, config, epoch, config.epochs - epoch):
+        vae.reset_metrics()  # Keras before 3.13 does not, and NaN stays
         logs, step = vae.train_on_batch(x, return_dict=True), step + 1
         if not math.isfinite(logs["loss"]):
             break
@@ -227,9 +301,10 @@ def _find_failure(
     values = {name: float(logs[name]) for name in terms}
     bad = [name for name in terms if not math.isfinite(values[name])] or ["loss"]
     epoch, batch = (step - 1) // steps + 1, files.failure / "batch.npz"
-    write_atomically(batch, lambda name: _save_batch(name, x.numpy()))
-    report = {"terms": bad, "step": step, "epoch": epoch, "values": str(values)}
-    write_json(files.failure / "report.json", report)
+    if state.is_chief:
+        write_atomically(batch, lambda name: _save_batch(name, x.numpy()))
+        report = {"terms": bad, "step": step, "epoch": epoch, "values": str(values)}
+        write_json(files.failure / "report.json", report)
     return NonFiniteLoss(
         f"training stopped: {', '.join(bad)} not finite at step {step} (epoch "
         f"{epoch}); its batch is kept in {batch}; lower --learning_rate, --alpha "
@@ -251,20 +326,10 @@ def _write_model(vae: DecompositionVAE, files: RunFiles) -> None:
     export_saved_model(vae, files.saved_model)
 
 
-def _strategy(name: str) -> tf.distribute.Strategy:
-    if name == "none":
-        return tf.distribute.get_strategy()
-    if name == "multi_worker":
-        raise InputError(
-            "strategy=multi_worker is not available yet; use mirrored or none"
-        )
-    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices()
-    return tf.distribute.MirroredStrategy([device.name for device in devices])
-
-
 def _title(config: ExperimentConfig) -> str:
     divergence = "" if config.divergence == "none" else f" {config.divergence}"
     return (
         f"{config.dataset}, prior {config.prior}, beta {config.beta:g}, "
-        f"alpha {config.alpha:g}{divergence}, {config.epochs} epochs"
+        f"alpha {config.alpha:g}{divergence}, {config.epochs} "
+        f"epoch{'s' if config.epochs > 1 else ''}"
     )

@@ -59,6 +59,21 @@ def gather_posterior(posterior: tfd.Distribution) -> tfd.Distribution:
     return tf.nest.pack_sequence_as(posterior, gathered, expand_composites=True)
 
 
+def stack_over_workers(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Gives the logs of a step in the form in which Keras reduces them.
+
+    Keras takes the mean over the first axis where several workers train, and over
+    replicas otherwise.
+
+    Args:
+        logs: Name to value [], the same on every replica.
+    """
+    strategy = tf.distribute.get_strategy()
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return logs
+    return {name: value[None] for name, value in logs.items()}
+
+
 def _context() -> tf.distribute.ReplicaContext | None:
     context = tf.distribute.get_replica_context()
     several = context is not None and context.num_replicas_in_sync > 1

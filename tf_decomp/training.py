@@ -17,7 +17,7 @@ from tf_decomp.objectives import (
     objective_terms,
 )
 from tf_decomp.randomness import stateless_seed
-from tf_decomp.replicas import Share, gather_posterior, share_of
+from tf_decomp.replicas import Share, gather_posterior, share_of, stack_over_workers
 from tf_decomp.sampling import draw_noise, location_scale, plain, sample_with
 from tf_decomp.set_divergence import divergence_of_set, first_examples
 
@@ -106,7 +106,7 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
                 lambda: update(*arguments, True),
                 lambda: update(*arguments, False),
             )
-        return self.get_metrics_result()
+        return stack_over_workers(self.get_metrics_result())
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Adds a batch's terms without D to the means."""
@@ -121,7 +121,7 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
             x, posterior, self.prior.distribution, self.decode, share.own(latents)
         )
         self._means.update_state(terms, self.alpha.value, self.beta.value)
-        return self.get_metrics_result()
+        return stack_over_workers(self.get_metrics_result())
 
     def evaluate(
         self, x: Any = None, *args: Any, return_dict: bool = False, **kwargs: Any
@@ -181,6 +181,9 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         """Compiles as `get_compile_config` described, optimiser variables built."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
+
+    def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
+        """Does nothing: all is built, and Keras would average batches of two sizes."""
 
     def _update(
         self,

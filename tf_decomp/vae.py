@@ -35,7 +35,8 @@ class DecompositionVAE(ObjectiveTrainer):
             shape [latent_dim].
         decoder: Maps z [batch, latent_dim] to p(x|z) of event shape data_shape.
         prior: A Prior, or any fixed distribution of event shape [latent_dim].
-        alpha: Weight of D(q(z), p(z)); a weight of the model: `vae.alpha.assign(2.0)`.
+        alpha: Weight of D(q(z), p(z)); a weight of the model: `vae.alpha.assign(2.0)`,
+            and `vae.number(vae.alpha)` gives its value under any strategy.
         beta: Weight of the KL; likewise.
         divergence: A key of DIVERGENCES or a callable of their calling form.
         num_samples: Posterior samples a datum, averaged.

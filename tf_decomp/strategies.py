@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tf.distribute strategy of a run, and what several workers must agree on."""
+
+import functools
+import json
+import os
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tf_decomp.errors import InputError
+
+_TF_CONFIG = (
+    '\'{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": '
+    '"worker", "index": 0}}\''
+)
+
+
+def make_strategy(name: str) -> tf.distribute.Strategy:
+    """Gives the strategy of a setting.
+
+    Args:
+        name: "none", "mirrored" (all devices of this process) or "multi_worker" (all
+            processes that the environment variable TF_CONFIG names; it must be made
+            before TensorFlow runs anything else).
+
+    Raises:
+        InputError: TF_CONFIG does not name the workers, or TensorFlow runs already.
+
+    Example:
+        >>> with make_strategy("mirrored").scope():
+        ...     vae = build_vae(config, (2,))
+    """
+    if name == "none":
+        return tf.distribute.get_strategy()
+    if name == "multi_worker":
+        _check_cluster(os.environ.get("TF_CONFIG", ""))
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except RuntimeError as error:
+            raise InputError(
+                "strategy=multi_worker: expected a process in which TensorFlow has run "
+                f"nothing yet; received one where it has ({error}); start bin/train.py"
+            ) from error
+    return _mirrored()
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes the run's files: always, or as the first worker."""
+    resolver = strategy.cluster_resolver
+    return not _several_workers(strategy) or resolver.task_id == 0
+
+
+def chiefs_number(strategy: tf.distribute.Strategy, number: int) -> int:
+    """Gives the number of the chief on every worker; all wait for each other here.
+
+    Args:
+        strategy: Of the run.
+        number: This worker's.
+    """
+    if not _several_workers(strategy):
+        return number
+    return int(_of_chief(strategy, [tf.constant(number, tf.int64)])[0])
+
+
+def assign_chiefs(
+    strategy: tf.distribute.Strategy, variables: Sequence[tf.Variable]
+) -> None:
+    """Gives every worker the chief's values; all wait for each other here.
+
+    Args:
+        strategy: Of the run.
+        variables: The same on every worker, in the same order.
+    """
+    if not _several_workers(strategy):
+        return
+    values = _of_chief(strategy, [tf.convert_to_tensor(v) for v in variables])
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+@functools.cache
+def _mirrored() -> tf.distribute.Strategy:
+    """Gives the only one of this process.
+
+    A second one would count its collective operations from the start again, and
+    TensorFlow refuses a number that it has seen with another operation.
+    """
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices()
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def _several_workers(strategy: tf.distribute.Strategy) -> bool:
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def _of_chief(
+    strategy: tf.distribute.Strategy, values: Sequence[tf.Tensor]
+) -> list[tf.Tensor]:
+    @tf.function
+    def broadcast(values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        replicas = tf.distribute.get_replica_context()
+        first = replicas.replica_id_in_sync_group == 0
+        # Zeros of the others; no number changes in a sum with zeros.
+        own = [tf.where(first, value, tf.zeros_like(value)) for value in values]
+        return [replicas.all_reduce(tf.distribute.ReduceOp.SUM, v) for v in own]
+
+    results = strategy.run(broadcast, args=(list(values),))
+    return [strategy.experimental_local_results(result)[0] for result in results]
+
+
+def _check_cluster(text: str) -> None:
+    """Checks TF_CONFIG as far as TensorFlow would fail without a clear message."""
+    try:
+        described = json.loads(text or "null")
+        workers = described["cluster"]["worker"]
+        task = described["task"]
+        usable = task["type"] == "worker" and 0 <= int(task["index"]) < len(workers)
+    except (ValueError, TypeError, KeyError):
+        usable = False
+    if not usable:
+        received = repr(text) if text else "none"
+        raise InputError(
+            "strategy=multi_worker: expected the environment variable TF_CONFIG to "
+            f"name all workers and this one's place; received {received}; set it as "
+            f"TF_CONFIG={_TF_CONFIG}, with another index for each process"
+        )
