@@ -9,25 +9,21 @@ import socket
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 import pytest
+from runs import TIME_LIMIT, TRAIN, saved_arrays
 
 from tf_decomp import ExperimentConfig, InputError, load_encoder, train
 from tf_decomp.run_files import RunFiles
 from tf_decomp.strategies import make_strategy
 
-TRAIN = Path(__file__).parents[1] / "bin" / "train.py"
 # 5 steps of uneven batches an epoch.
 SETTINGS = (
     "--prior=normal_mixture --divergence=inclusive_kl --alpha=5 --beta=0.01 "
     "--hidden=8 --epochs=6 --batch_size=91"
 ).split()
-TIME_LIMIT = 300
 
 
 def free_ports(count: int) -> list[int]:
@@ -91,23 +87,6 @@ def kill_pair(files: RunFiles, processes: list[subprocess.Popen[str]]) -> None:
         process.wait()
 
 
-def weights_of(files: RunFiles) -> list[np.ndarray]:
-    """Gives the arrays of the saved model, its optimiser's too, in a fixed order."""
-    arrays: list[np.ndarray] = []
-
-    def take(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            arrays.append(np.asarray(item))
-
-    with (
-        zipfile.ZipFile(files.model) as archive,
-        archive.open("model.weights.h5") as member,
-        h5py.File(member, "r") as file,
-    ):
-        file.visititems(take)
-    return arrays
-
-
 def columns_of(files: RunFiles) -> dict[str, np.ndarray]:
     with files.history.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -130,11 +109,12 @@ def test_two_workers_end_as_one_that_was_left_alone(
     command = [sys.executable, str(TRAIN), *SETTINGS, f"--output_dir={tmp_path}"]
     subprocess.run(command, check=True, capture_output=True, timeout=TIME_LIMIT)
     one, pair = RunFiles(tmp_path), RunFiles(folder / "worker0")
-    ours, theirs = weights_of(pair), weights_of(one)
+    ours, theirs = saved_arrays(pair), saved_arrays(one)
     assert len(ours) > 15
     # Steps of 1e-3, whose direction is that of the sum of 91 gradients' rounding.
-    for got, expected in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(got, expected, 1e-4, 1e-5)
+    assert ours.keys() == theirs.keys()
+    for name, expected in theirs.items():
+        np.testing.assert_allclose(ours[name], expected, 1e-4, 1e-5, err_msg=name)
     rows, expected_rows = columns_of(pair), columns_of(one)
     assert list(rows) == list(expected_rows)
     for name, column in expected_rows.items():

@@ -3,28 +3,24 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 import pytest
+from runs import TIME_LIMIT, TRAIN, saved_arrays
 
 from tf_decomp.run_files import RunFiles, write_text
 
-TRAIN = Path(__file__).parents[1] / "bin" / "train.py"
 # 5 steps of uneven batches an epoch, and a row for each epoch.
 PINWHEEL = (
     "--prior=normal_mixture --divergence=inclusive_kl --alpha=5 --beta=0.01 "
     "--hidden=8 --epochs=12 --batch_size=90 --seed=3"
 ).split()
-TIME_LIMIT = 300
 
 
 def start(folder: Path, settings: Sequence[str]) -> subprocess.Popen[str]:
@@ -125,25 +121,10 @@ def seeded(*moments: tuple[Reached, float]) -> list[Moment]:
 # -- what must be equal -------------------------------------------------------------
 
 
-def saved_arrays(files: RunFiles, folder: Path) -> dict[str, np.ndarray]:
-    """Gives every array of model.keras: weights, optimiser, counters."""
-    shutil.unpack_archive(files.model, folder, "zip")
-    arrays: dict[str, np.ndarray] = {}
-
-    def take(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            arrays[name] = np.asarray(item)
-
-    with h5py.File(folder / "model.weights.h5") as file:
-        file.visititems(take)
-    return arrays
-
-
-def assert_same_run(got: RunFiles, expected: RunFiles, scratch: Path) -> None:
+def assert_same_run(got: RunFiles, expected: RunFiles) -> None:
     assert got.history.read_bytes() == expected.history.read_bytes()
     assert got.metrics.read_bytes() == expected.metrics.read_bytes()
-    ours = saved_arrays(got, scratch / "ours")
-    theirs = saved_arrays(expected, scratch / "theirs")
+    ours, theirs = saved_arrays(got), saved_arrays(expected)
     assert ours.keys() == theirs.keys()
     assert len(ours) > 15
     for name, value in theirs.items():
@@ -203,7 +184,7 @@ class Whole:
         for moment in moments:
             kill(start(files.root, self.settings), files, moment)
         finish(start(files.root, self.settings))
-        assert_same_run(files, self.files, folder)
+        assert_same_run(files, self.files)
         assert_no_strays(files, self.files)
 
 
@@ -212,8 +193,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return Whole(tmp_path_factory.mktemp("runs"), PINWHEEL)
 
 
-def test_the_same_seed_gives_the_same_run(whole: Whole, tmp_path: Path) -> None:
-    assert_same_run(whole.again, whole.files, tmp_path)
+def test_the_same_seed_gives_the_same_run(whole: Whole) -> None:
+    assert_same_run(whole.again, whole.files)
 
 
 def test_a_second_process_on_one_folder_is_refused(whole: Whole) -> None:
@@ -260,5 +241,5 @@ def test_a_convolutional_run_with_the_mmd(tmp_path: Path) -> None:
         "--alpha=10 --epochs=6 --batch_size=15"
     )
     whole = Whole(tmp_path, settings.split())
-    assert_same_run(whole.again, whole.files, tmp_path / "again_and_whole")
+    assert_same_run(whole.again, whole.files)
     whole.check(tmp_path, seeded((in_training, 0.3), (in_model, 0.5)))
