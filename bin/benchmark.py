@@ -30,8 +30,10 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.define_list("only", [], "Workloads to run; empty: all.")
-    flags.DEFINE_string("output", "runs/benchmark.json", "The JSON file to write.")
-    flags.DEFINE_boolean("quick", False, "Tiny sizes, once, no targets: a smoke test.")
-    flags.DEFINE_boolean("scaling", False, "Measure how cost grows with sizes instead.")
+    cli.define_flags(
+        only=([], "Workloads to run; empty: all."),
+        output=("runs/benchmark.json", "The JSON file to write."),
+        quick=(False, "Tiny sizes, once, no targets: a smoke test."),
+        scaling=(False, "Measure how cost grows with sizes instead."),
+    )
     cli.run(main)

@@ -26,9 +26,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.define_paths(
-        run_dir="Folder of a finished run; with --codes, where the results go.",
-        codes="An npz with codes and any of scales, factors, instead of a run.",
+    cli.define_flags(
+        run_dir=("", "Folder of a finished run; with --codes, where the results go."),
+        codes=("", "An npz with codes and any of scales, factors, instead of a run."),
+        metrics=(list(evaluation.GROUPS), "Groups of metrics."),
     )
-    cli.define_list("metrics", list(evaluation.GROUPS), "Groups of metrics.")
     cli.run(main)

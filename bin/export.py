@@ -23,8 +23,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.define_paths(
-        run_dir="Folder of a finished run.",
-        export_dir="Folder to make, by custom saved_models/NAME.",
+    cli.define_flags(
+        run_dir=("", "Folder of a finished run."),
+        export_dir=("", "Folder to make, by custom saved_models/NAME."),
     )
     cli.run(main)

@@ -29,7 +29,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.define_config_flags(
+    cli.define_config_flags()
+    cli.define_flags(
         grid=("", "Lists and ranges of settings: beta=0.1,1,5;seed=0:8."),
         cluster=("local", f"One of {', '.join(sweep.CLUSTERS)}."),
         parallel=(0, "Runs at once; 0: the number of cores, or 100 on Slurm."),

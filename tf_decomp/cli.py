@@ -18,24 +18,26 @@ _DEFINE = {
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,
-    tuple: flags.DEFINE_list,
     list: flags.DEFINE_list,
 }
 
 
-def define_config_flags(**others: tuple[Any, str]) -> None:
-    """Makes a flag of every field of ExperimentConfig.
+def define_config_flags() -> None:
+    """Makes a flag of every field of ExperimentConfig."""
+    for field in dataclasses.fields(ExperimentConfig):
+        define_flags(**{field.name: (field.default, field.metadata["help"])})
+
+
+def define_flags(**defaults: tuple[Any, str]) -> None:
+    """Makes flags of the types of their defaults.
 
     Args:
-        **others: Further flags: name to default and help text.
+        **defaults: Flag name to default and help text; a list is one of texts that
+            commas part, and a path is a text, "" where it has no default.
     """
-    for field in dataclasses.fields(ExperimentConfig):
-        default = field.default
+    for name, (default, text) in defaults.items():
         if isinstance(default, tuple):
             default = [str(item) for item in default]
-        _DEFINE[type(field.default)](field.name, default, field.metadata["help"])
-        _show_in_help(field.name)
-    for name, (default, text) in others.items():
         _DEFINE[type(default)](name, default, text)
         _show_in_help(name)
 
@@ -56,17 +58,6 @@ def config_from_flags(**changes: Any) -> ExperimentConfig:
     return ExperimentConfig(**{**values, **changes})
 
 
-def define_paths(**helps: str) -> None:
-    """Makes a required path flag of each keyword.
-
-    Args:
-        **helps: Flag name to help text.
-    """
-    for name, text in helps.items():
-        flags.DEFINE_string(name, None, text)
-        _show_in_help(name)
-
-
 def path_from_flag(name: str) -> Path:
     """Gives the path of a required flag.
 
@@ -77,12 +68,6 @@ def path_from_flag(name: str) -> Path:
     if not value:
         raise InputError(f"--{name} is needed; pass --{name}=PATH")
     return Path(value)
-
-
-def define_list(name: str, default: list[str], text: str) -> None:
-    """Makes a flag of a comma-separated list."""
-    flags.DEFINE_list(name, default, text)
-    _show_in_help(name)
 
 
 def list_from_flag(name: str) -> list[str]:
