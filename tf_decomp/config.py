@@ -135,17 +135,22 @@ class ExperimentConfig:
                 f"hidden must hold numbers >= 1; received {list(self.hidden)}"
             )
 
-    def to_flags(self) -> str:
-        """Gives a flagfile with every setting."""
-        lines = []
+    def to_texts(self) -> dict[str, str]:
+        """Gives every setting's name and its flag's text."""
+        texts = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, tuple):
                 value = ",".join(map(str, value))
             elif isinstance(value, bool):
                 value = str(value).lower()
-            lines.append(f"--{field.name}={value}")
-        return "\n".join(lines) + "\n"
+            texts[field.name] = str(value)
+        return texts
+
+    def to_flags(self) -> str:
+        """Gives a flagfile with every setting."""
+        lines = (f"--{name}={text}\n" for name, text in self.to_texts().items())
+        return "".join(lines)
 
     @classmethod
     def from_flags(cls, text: str) -> "ExperimentConfig":

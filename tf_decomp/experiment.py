@@ -120,10 +120,7 @@ def _lead(
             files.config, dataclasses.replace(config, overwrite=False).to_flags()
         )
         chiefs_number(vae.distribute_strategy, _GOES_ON)
-        history = _fit(vae, dataset, files, config)
-        test = _pipeline(dataset.test, config)
-        estimates = vae.evaluate_with_errors(test, verbose=0)
-        results = {f"test/{name}": e._asdict() for name, e in estimates.items()}
+        history, results = _fit_and_test(vae, dataset, files, config)
         _write_model(vae, files)
         draw_run(files, vae, dataset.test, history, _title(config))
         facts = {**describe_environment(), "seed": config.seed}
@@ -147,13 +144,11 @@ def _help_chief(
     vae: DecompositionVAE, dataset: Dataset, files: RunFiles, config: ExperimentConfig
 ) -> dict[str, Any]:
     """Computes a further worker's part and writes nothing."""
-    strategy, results = vae.distribute_strategy, {}
+    strategy = vae.distribute_strategy
+    results: dict[str, Any] = {}
     told = chiefs_number(strategy, 0)
     if told == _GOES_ON:
-        _fit(vae, dataset, files, config)
-        test = _pipeline(dataset.test, config)
-        estimates = vae.evaluate_with_errors(test, verbose=0)
-        results = {f"test/{name}": e._asdict() for name, e in estimates.items()}
+        _, results = _fit_and_test(vae, dataset, files, config)
         told = chiefs_number(strategy, 0)  # the chief still writes
     if told == _REFUSED:
         raise InputError(f"{files.root}: the first worker stopped; read its message")
@@ -178,7 +173,7 @@ def _is_finished(files: RunFiles, config: ExperimentConfig) -> bool:
         files.clear()
         return False
     earlier = ExperimentConfig.from_flags(files.config.read_text(encoding="utf-8"))
-    old, new = (_settings(c) for c in (earlier, config))
+    old, new = earlier.to_texts(), config.to_texts()
     differing = [k for k in old if k not in _PLACEMENT and old[k] != new[k]]
     if config.epochs < earlier.epochs:
         differing.append("epochs")
@@ -193,10 +188,14 @@ def _is_finished(files: RunFiles, config: ExperimentConfig) -> bool:
     return files.metrics.exists()
 
 
-def _settings(config: ExperimentConfig) -> dict[str, str]:
-    """Gives every setting as its flag's text."""
-    lines = config.to_flags().splitlines()
-    return dict(line.removeprefix("--").split("=", 1) for line in lines)
+def _fit_and_test(
+    vae: DecompositionVAE, dataset: Dataset, files: RunFiles, config: ExperimentConfig
+) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    """Gives all history rows and what metrics.json holds."""
+    history = _fit(vae, dataset, files, config)
+    test = _pipeline(dataset.test, config)
+    estimates = vae.evaluate_with_errors(test, verbose=0)
+    return history, {f"test/{name}": e._asdict() for name, e in estimates.items()}
 
 
 def _fit(

@@ -82,9 +82,9 @@ def _remember(
 ) -> None:
     """Writes sweep.json, or refuses a folder that holds something else."""
     path = root / "sweep.json"
-    lines = config.to_flags().splitlines()
-    flags = dict(line.removeprefix("--").split("=", 1) for line in lines)
-    settings = {k: v for k, v in flags.items() if k not in (*grid, *_PLACEMENT)}
+    settings = {
+        k: v for k, v in config.to_texts().items() if k not in (*grid, *_PLACEMENT)
+    }
     text = grid_text(grid)
     if not path.exists():
         if RunFiles(root).existing():
