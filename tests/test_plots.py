@@ -559,6 +559,22 @@ def test_image_samples_fill_a_sheet_row_by_row(count: int, with_data: bool) -> N
             np.testing.assert_array_equal(last, 1.0)
 
 
+def test_a_long_title_of_samples_overlaps_nothing() -> None:
+    images = np.zeros([9, 8, 8, 1])
+    figure = draw(samples(images, images, "a title, " * 6))
+    titles = [axes.findobj(mpl.text.Text) for axes in figure.axes]
+    left, right = (
+        next(t for t in found if t.get_text()).get_window_extent() for found in titles
+    )
+    heading = figure._suptitle.get_window_extent()
+    names = [axes.get_title(loc="left").partition(",")[0] for axes in figure.axes]
+    assert names == ["Generated", "Data"]
+    assert not left.overlaps(right)
+    assert not heading.overlaps(left)
+    assert not heading.overlaps(right)
+    assert heading.y1 <= figure.bbox.y1
+
+
 @pytest.mark.parametrize("size", [8, 28, 45, 64, 300])
 def test_every_image_pixel_is_a_square_of_whole_pixels_in_the_file(
     tmp_path: Path, size: int

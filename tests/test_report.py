@@ -846,3 +846,18 @@ def test_page_alone_leaves_the_console_empty(
     (tmp_path / "scripted.html").write_text(text, encoding="utf-8")
     _, console = browse(browser, tmp_path / "scripted.html", tmp_path / "second")
     assert "Content Security Policy" in console
+
+
+def test_one_of_a_thing_has_no_plural_and_names_are_names() -> None:
+    settings = {
+        **ExperimentConfig().to_texts(),
+        "epochs": "1",
+        "latent_dim": "1",
+        "likelihood": "bernoulli",
+        "max_train_examples": "200000",
+    }
+    text = describe_training(settings)
+    assert "with 1 latent dimension," in text
+    assert "for 1 epoch in" in text
+    assert "a Bernoulli likelihood" in text
+    assert "200,000 examples of" in text

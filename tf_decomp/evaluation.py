@@ -257,8 +257,8 @@ def _dropped(rows: Sequence[Row]) -> dict[str, Any] | None:
     text = (
         f"Latent dimensions that hardly vary over the data, and are left out where a "
         f"metric is of active dimensions (counted from 1): {names}. Their standard "
-        f"deviation is below 0.01 of the prior's, or without a prior of the largest. "
-        f"The value with nothing dropped stands beside."
+        "deviation is below 0.01 of the prior's, or without a prior of the "
+        "largest. The value with nothing dropped stands beside."
     )
     return {"dimensions": dimensions, "text": text}
 

@@ -298,7 +298,4 @@ def marginal_distribution(prior: Prior) -> Callable[[np.ndarray], np.ndarray] | 
 def mapped_codes(codes: np.ndarray, prior: Prior) -> np.ndarray | None:
     """Gives codes mapped to normal scores under a factorised non-normal prior."""
     distribution = marginal_distribution(prior)
-    if distribution is None:
-        return None
-    # These marginals are symmetric: that keeps the digits of the upper tail.
-    return normal_scores(codes, distribution, lambda z: distribution(-z))
+    return None if distribution is None else normal_scores(codes, distribution)
