@@ -207,10 +207,8 @@ def _regularisation_text(report: RegularisationReport) -> str:
     )
     if report.total_correlation is None:
         return f"{text}."
-    return (
-        f"{text}; the total correlation of q(z), to which this verdict is nearly "
-        f"blind, is {_words(report.total_correlation)} nats."
-    )
+    total = _words(report.total_correlation)
+    return f"{text}; the total correlation of q(z) is {total} nats."
 
 
 def _words(estimate: Any) -> str:
