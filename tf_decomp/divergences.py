@@ -9,15 +9,17 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp.posteriors import aggregate_posterior
 from tf_decomp.priors import Prior
-from tf_decomp.sampling import plain
+from tf_decomp.sampling import location_scale, plain
 
 # Numbers that a pairwise term holds at once: they stay in a core's cache.
 _CHUNK = 2**17
 
 # Kernels are below 1e-7 there, and products of denominators stay in float32's range.
 _FAR = 1e9
+
+# Dimensions over which a sum of log-densities is written out.
+_MAX_UNROLLED = 16
 
 _compiled = functools.partial(tf.function, jit_compile=True, reduce_retracing=True)
 
@@ -87,18 +89,21 @@ def aggregate_log_prob(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
     Example:
         >>> aggregate_log_prob(vae.encode(x), tf.zeros([10, 2]))
     """
-    posterior = plain(posterior)
+    posterior, latent_dim = plain(posterior), z.shape[-1]
+    # A number, not a shape: traces for several numbers of dimensions stay apart.
+    written_out = location_scale(posterior) is not None and latent_dim <= _MAX_UNROLLED
+    unrolled = latent_dim if written_out else 0
 
     @tf.custom_gradient
     def log_aggregate(z: tf.Tensor, *params: tf.Tensor) -> Any:
         # The tape must not look inside: XLA's loops cannot give it what it asks for.
         z = tf.stop_gradient(z)
         q = _pack(posterior, [tf.stop_gradient(param) for param in params])
-        log_q = _aggregate_log_prob(q, z)
+        log_q = _aggregate_log_prob(q, z, unrolled)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            of_params = _aggregate_gradient(q, z, log_q, upstream)
-            return _aggregate_score(q, z, upstream), *of_params
+            of_params = _aggregate_gradient(q, z, log_q, upstream, unrolled)
+            return _aggregate_score(q, z, upstream, unrolled), *of_params
 
         return log_q, gradient
 
@@ -174,50 +179,91 @@ def _distribution(prior: tfd.Distribution | Prior) -> tfd.Distribution:
 
 
 @_compiled
-def _aggregate_log_prob(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
-    q = aggregate_posterior(posterior)
-    return _map_rows(q.log_prob, z, tf.size(_unpack(posterior)[0]))
+def _aggregate_log_prob(
+    posterior: tfd.Distribution, z: tf.Tensor, unrolled: int
+) -> tf.Tensor:
+    def of_rows(rows: tf.Tensor) -> tf.Tensor:
+        return _log_mean(posterior, rows, unrolled)
+
+    return _map_rows(of_rows, z, _numbers(_unpack(posterior)[0], unrolled))
 
 
 @_compiled
 def _aggregate_score(
-    posterior: tfd.Distribution, z: tf.Tensor, upstream: tf.Tensor
+    posterior: tfd.Distribution, z: tf.Tensor, upstream: tf.Tensor, unrolled: int
 ) -> tf.Tensor:
     """Gives upstream_s * d log q(z_s) / d z_s [S, latent_dim]."""
-    q = aggregate_posterior(posterior)
 
     def score(rows: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(rows)
-            log_q = q.log_prob(rows)
+            log_q = _log_mean(posterior, rows, unrolled)
         return tape.gradient(log_q, rows)
 
-    return upstream[:, None] * _map_rows(score, z, tf.size(_unpack(posterior)[0]))
+    numbers = _numbers(_unpack(posterior)[0], unrolled)
+    return upstream[:, None] * _map_rows(score, z, numbers)
 
 
 @_compiled
 def _aggregate_gradient(
-    posterior: tfd.Distribution, z: tf.Tensor, log_q: tf.Tensor, upstream: tf.Tensor
+    posterior: tfd.Distribution,
+    z: tf.Tensor,
+    log_q: tf.Tensor,
+    upstream: tf.Tensor,
+    unrolled: int,
 ) -> list[tf.Tensor]:
     """Gives d sum_s upstream_s log q(z_s) / d parameters of each component.
 
     A component's share of the density at z_s, its responsibility, weighs the
     gradient of its own log-density.
     """
-    params = _unpack(posterior)
-    log_size = tf.math.log(tf.cast(tf.shape(params[0])[0], z.dtype))
+    log_size = _log_size(posterior)
 
     def of_components(rows: list[tf.Tensor]) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(rows)
-            log_probs = _pack(posterior, rows).log_prob(z[:, None])  # [S, rows]
-            shares = tf.exp(log_probs - log_q[:, None] - log_size)
+            log_probs = _pair_log_probs(_pack(posterior, rows), z, unrolled)
+            shares = tf.exp(log_probs - log_q[:, None] - log_size)  # [S, rows]
             total = tf.reduce_sum(
                 tf.stop_gradient(upstream[:, None] * shares) * log_probs
             )
         return tape.gradient(total, rows)
 
-    return _map_rows(of_components, params, tf.size(z))
+    return _map_rows(of_components, _unpack(posterior), _numbers(z, unrolled))
+
+
+def _log_mean(posterior: tfd.Distribution, z: tf.Tensor, unrolled: int) -> tf.Tensor:
+    """Gives log (1/B) sum_i q_i(z) [S]."""
+    log_probs = _pair_log_probs(posterior, z, unrolled)
+    return tf.reduce_logsumexp(log_probs, axis=1) - _log_size(posterior)
+
+
+def _log_size(posterior: tfd.Distribution) -> tf.Tensor:
+    return tf.math.log(tf.cast(posterior.batch_shape_tensor()[0], posterior.dtype))
+
+
+def _pair_log_probs(
+    posterior: tfd.Distribution, z: tf.Tensor, unrolled: int
+) -> tf.Tensor:
+    """Gives log q_i(z_s) [S, B] of z [S, latent_dim].
+
+    The sum over few dimensions is written out, since XLA fuses it then; of many,
+    compiling it takes seconds.
+    """
+    if not unrolled:
+        return posterior.log_prob(z[:, None])
+    parts = location_scale(posterior)
+    inverse = 1 / parts.scale
+    total = -tf.reduce_sum(tf.math.log(parts.scale), axis=1)[None]
+    for d in range(unrolled):
+        standard = (z[:, None, d] - parts.loc[None, :, d]) * inverse[None, :, d]
+        total += parts.noise.log_prob(standard)
+    return total
+
+
+def _numbers(others: tf.Tensor, unrolled: int) -> tf.Tensor:
+    """Gives the numbers that one row with all others [n, latent_dim] takes."""
+    return tf.shape(others)[0] if unrolled else tf.size(others)
 
 
 def _mmd(x: tf.Tensor, y: tf.Tensor, bandwidths: tuple[float, ...]) -> tf.Tensor:
@@ -300,8 +346,9 @@ def _map_rows(function: Callable[[Any], Any], rows: Any, numbers_a_row: Any) -> 
     hold every pair. `rows` and the result are tensors, or lists of them, [n, ...].
     """
     n = tf.shape(tf.nest.flatten(rows)[0])[0]
-    size = tf.clip_by_value(_CHUNK // numbers_a_row, 1, n)
-    count = (n + size - 1) // size
+    most = tf.clip_by_value(_CHUNK // numbers_a_row, 1, n)
+    count = (n + most - 1) // most
+    size = (n + count - 1) // count  # chunks of one size, so that few rows are padding
     padded = tf.minimum(tf.range(count * size), n - 1)  # the last row again
 
     def cut(t: tf.Tensor) -> tf.Tensor:
