@@ -26,7 +26,6 @@ class RunState:
     """
 
     def __init__(self, vae: DecompositionVAE, files: RunFiles) -> None:
-        vae.optimizer.build(vae.trainable_variables)
         self._strategy = vae.distribute_strategy
         self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._variables = [v.value for v in (*vae.weights, *vae.optimizer.variables)]
