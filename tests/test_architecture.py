@@ -17,7 +17,7 @@ LEVELS = (
     "run_files plots",
     "divergences networks replicas",
     "objectives objective_means set_divergence theory",
-    "training vae metrics evaluation_rows export model_card report",
+    "launches training vae metrics evaluation_rows export model_card report",
     "config builders strategies callbacks figures evaluation_figures experiment "
     "evaluation sweep",
     "reproduce cli",

@@ -2,6 +2,8 @@
 """The training and evaluation steps of the objective (7)."""
 
 import abc
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,6 +12,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
+from tf_decomp.launches import several_steps
 from tf_decomp.objective_means import Estimate, ObjectiveMeans
 from tf_decomp.objectives import (
     ObjectiveTerms,
@@ -82,31 +85,46 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
                 "leave it out"
             )
         super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
+        # Under a strategy the slots cannot be made while a step is traced.
+        self.optimizer.build(self.trainable_variables)
         self._xla_step = jit_compile
-        self._compiled_update = tf.function(
-            self._update, jit_compile=True, reduce_retracing=True
+        compiled = functools.partial(
+            tf.function, jit_compile=True, reduce_retracing=True
         )
+        self._compiled_update = compiled(self._update)
+        self._compiled_updates = compiled(self._updates)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Takes one step of gradient ascent on L_{alpha,beta}."""
         x = self._inputs(data)
         share = share_of(x)
-        step = self.train_batches.value
-        noise = self._posterior_noise(share, self._step_seed(_TRAIN_NOISE, step))
-        prior_noise = self._prior_noise(share, self._step_seed(_TRAIN_PRIOR, step))
-        self.train_batches.assign_add(1)
-        update = self._compiled_update if self._compiles(share) else self._update
-        arguments = (x, share, noise, prior_noise)
-        if self.divergence is None or share.num_replicas > 1:
+        noises = self._draw_noises(share)
+        compiles = share.num_replicas == 1 and self._compiles()
+        update = self._compiled_update if compiles else self._update
+        if share.num_replicas > 1:
             # No cond around what gathers from replicas: there D is always computed.
-            update(*arguments, self.divergence is not None)
+            update(x, share, *noises, self.divergence is not None)
         else:
-            tf.cond(
-                self.alpha.value > 0,
-                lambda: update(*arguments, True),
-                lambda: update(*arguments, False),
-            )
+            self._where_weighed(functools.partial(update, x, share, *noises))
         return stack_over_workers(self.get_metrics_result())
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Makes the function that takes `steps_per_execution` steps.
+
+        Where a step is one XLA function, these steps are one too (`launches`).
+        """
+        if self.train_function is not None and not force:
+            return
+        super().make_train_function(force)
+        overridden = type(self).train_step is not ObjectiveTrainer.train_step
+        if self.steps_per_execution > 1 and self._compiles() and not overridden:
+            self.train_function = several_steps(
+                self.steps_per_execution,
+                self._draw_step,
+                self._launch,
+                self.get_metrics_result,
+                otherwise=self.train_function,
+            )
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Adds a batch's terms without D to the means."""
@@ -178,12 +196,47 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         return {**config, "jit_compile": self._xla_step} if config else config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles as `get_compile_config` described, optimiser variables built."""
+        """Compiles as `get_compile_config` described."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
         """Does nothing: all is built, and Keras would average batches of two sizes."""
+
+    def _draw_step(self, data: Any) -> tuple[tf.Tensor, ...]:
+        x = self._inputs(data)
+        return (x, *self._draw_noises(share_of(x)))
+
+    def _draw_noises(self, share: Share) -> tuple[tf.Tensor, tf.Tensor]:
+        """Draws a step's noise of posterior and prior, and counts the step."""
+        step = self.train_batches.value
+        noise = self._posterior_noise(share, self._step_seed(_TRAIN_NOISE, step))
+        prior_noise = self._prior_noise(share, self._step_seed(_TRAIN_PRIOR, step))
+        self.train_batches.assign_add(1)
+        return noise, prior_noise
+
+    def _where_weighed(self, update: Callable[[bool], Any]) -> None:
+        """Calls update(with_divergence): D is computed while alpha > 0."""
+        if self.divergence is None:
+            update(False)
+        else:
+            tf.cond(self.alpha.value > 0, lambda: update(True), lambda: update(False))
+
+    def _launch(self, count: tf.Tensor, *arrays: tf.Tensor) -> None:
+        self._where_weighed(functools.partial(self._compiled_updates, count, *arrays))
+
+    def _updates(
+        self,
+        count: tf.Tensor,
+        x: tf.Tensor,
+        noise: tf.Tensor,
+        prior_noise: tf.Tensor,
+        with_divergence: bool,
+    ) -> None:
+        """Takes a step on each of the first `count` entries of the arrays."""
+        for i in tf.range(count):
+            self._update(
+                x[i], share_of(x[i]), noise[i], prior_noise[i], with_divergence
+            )
 
     def _update(
         self,
@@ -255,8 +308,9 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         """Gives a scalar weight's value now, under a strategy too."""
         return float(tf.convert_to_tensor(variable.value))
 
-    def _compiles(self, share: Share) -> bool:
-        if share.num_replicas > 1 or self.run_eagerly or not self._separable():
+    def _compiles(self) -> bool:
+        """Whether XLA compiles gradient and update, given one replica."""
+        if self.run_eagerly or not self._separable():
             return False
         if self._xla_step == "auto":
             # On CPUs XLA's convolutions are slower than oneDNN's.

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a split to the `tf.data.Dataset` that feeds a training loop."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
 from tf_decomp.data.dataset import Split, seeded_generator
 from tf_decomp.errors import InputError
 
-_PREFETCHED_BATCHES = 8
+# Batches that wait for the next step: at least 8, and up to 64 where these are small,
+# since a step of several batches takes them all at once.
+_PREFETCHED_BATCHES = (8, 64)
+_PREFETCHED_NUMBERS = 2**22
 
 
 def make_pipeline(
@@ -74,7 +79,10 @@ def make_pipeline(
         return order, unpack(tf.gather(x, rows))
 
     numbers = tf.data.Dataset.range(first_epoch * steps, (first_epoch + epochs) * steps)
-    batches = numbers.scan(file_order, step).prefetch(_PREFETCHED_BATCHES)
+    waiting = _PREFETCHED_NUMBERS // (batch_size * math.prod(split.data_shape))
+    batches = numbers.scan(file_order, step).prefetch(
+        int(np.clip(waiting, *_PREFETCHED_BATCHES))
+    )
     return batches.with_options(_options())
 
 
