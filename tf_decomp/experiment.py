@@ -204,7 +204,7 @@ def _fit(
     with vae.distribute_strategy.scope():
         vae.compile(keras.optimizers.Adam(config.learning_rate, amsgrad=True))
         state = RunState(vae, files)
-    first, steps = state.restore(), _steps_an_epoch(dataset.train, config)
+    first, steps = state.restore(), -(-len(dataset.train.x) // config.batch_size)
     epochs = config.epochs - first
     if epochs > 0:
         if first == 0:
@@ -231,10 +231,6 @@ def _fit(
             batches = _pipeline(dataset.train, config, first, repeated)
             raise find_failure(vae, batches, first, steps, files)
     return files.read_history(config.epochs)
-
-
-def _steps_an_epoch(train: Split, config: ExperimentConfig) -> int:
-    return -(-len(train.x) // config.batch_size)
 
 
 def _epochs_a_row(steps: int, epochs: int) -> int:
