@@ -287,8 +287,8 @@ for key, call in DIVERGENCES.items():
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
     before = status("VmRSS")
-    run(call, 2048, 64)
-    print(key, (status("VmHWM") - before) / 1024)
+    run(call, 4096, 64)
+    print(key, (status("VmHWM") - before) / 1024, status("VmHWM") * 1024)
 """
 
 
@@ -296,11 +296,13 @@ for key, call in DIVERGENCES.items():
     not Path("/proc/self/clear_refs").exists(), reason="the peak is Linux's to tell"
 )
 def test_no_tensor_of_every_pair_and_dimension_is_held() -> None:
-    # One [2048, 2048, 64] float32 tensor is 1024 MiB; [2048, 2048] is 16 MiB.
+    """Value and gradient in a process below 1 GB, of which TensorFlow is most."""
+    # One [4096, 4096, 64] float32 tensor is 4096 MiB; [4096, 4096] is 64 MiB.
     finished = subprocess.run(
         [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=False
     )
     assert finished.returncode == 0, finished.stderr
-    growths = dict(line.split() for line in finished.stdout.splitlines())
-    assert growths.keys() == DIVERGENCES.keys()
-    assert max(map(float, growths.values())) < 300, growths
+    lines = [line.split() for line in finished.stdout.splitlines()]
+    assert [key for key, *_ in lines] == list(DIVERGENCES)
+    assert max(float(growth) for _, growth, _ in lines) < 150, lines
+    assert max(int(peak) for *_, peak in lines) < 1e9, lines

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two processes of bin/train.py on loopback: one run, killed once, as on one worker."""
 
+import contextlib
 import csv
 import json
 import os
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -75,13 +77,25 @@ def finish_pair(
     return logs
 
 
-def kill_pair(files: RunFiles, processes: list[subprocess.Popen[str]]) -> None:
-    """Kills both once there is a state to resume from."""
+def wait_for(event: Callable[[], bool], processes: list[subprocess.Popen[str]]) -> None:
+    """Waits for an event while all processes run."""
     deadline = time.monotonic() + TIME_LIMIT
-    while not list(files.checkpoints.glob("ckpt-2.index")):
+    while not event():
         assert all(process.poll() is None for process in processes)
         assert time.monotonic() < deadline
         time.sleep(0.002)
+
+
+def makes_folder(path: Path) -> bool:
+    """Makes a folder, unless a file of that name is there just now."""
+    with contextlib.suppress(FileExistsError):
+        path.mkdir()
+    return path.is_dir()
+
+
+def kill_pair(files: RunFiles, processes: list[subprocess.Popen[str]]) -> None:
+    """Kills both once there is a state to resume from."""
+    wait_for((files.checkpoints / "ckpt-2.index").exists, processes)
     for process in processes:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -154,6 +168,26 @@ def test_a_finished_and_a_refused_run_end_both_workers(folder: Path) -> None:
     assert [log.count("\n") for log in refused] == [1, 1]
     assert "--beta=0.01 is now 3.0" in refused[0]
     assert "the first worker stopped" in refused[1]
+
+
+@pytest.mark.slow
+def test_a_first_worker_that_cannot_write_ends_both(tmp_path: Path) -> None:
+    """The other waits for it in a step, which its end aborts (20 s later)."""
+    processes = start_pair(tmp_path, "--epochs=2000")
+    files = RunFiles(tmp_path / "worker0")
+    wait_for(files.history.exists, processes)
+    in_the_way = files.root / f".{processes[0].pid}-{files.history.name}"
+    wait_for(lambda: makes_folder(in_the_way), processes)
+    try:
+        assert processes[0].wait(timeout=TIME_LIMIT) == 1
+        assert processes[1].wait(timeout=90) == 1
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    logs = [(tmp_path / f"log{index}").read_text() for index in range(2)]
+    assert "history.csv" in logs[0].splitlines()[-1]
+    assert "UnavailableError" in logs[1]
 
 
 @pytest.mark.parametrize(

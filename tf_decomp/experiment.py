@@ -4,12 +4,10 @@
 import contextlib
 import dataclasses
 import json
-import math
 import shutil
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -21,8 +19,9 @@ from tf_decomp.callbacks import EpochProgress, RunRecorder, RunState
 from tf_decomp.config import ExperimentConfig
 from tf_decomp.data import Dataset, Split, load_dataset, make_pipeline, subset
 from tf_decomp.environment import describe_environment
-from tf_decomp.errors import InputError, NonFiniteLoss
+from tf_decomp.errors import InputError
 from tf_decomp.export import export_saved_model
+from tf_decomp.failure_search import find_failure
 from tf_decomp.figures import draw_run
 from tf_decomp.run_files import RunFiles, write_atomically, write_json, write_text
 from tf_decomp.strategies import chiefs_number, is_chief, make_strategy
@@ -205,7 +204,7 @@ def _fit(
     with vae.distribute_strategy.scope():
         vae.compile(keras.optimizers.Adam(config.learning_rate, amsgrad=True))
         state = RunState(vae, files)
-    first, steps = state.restore(), _steps_an_epoch(dataset.train, config)
+    first, steps = state.restore(), -(-len(dataset.train.x) // config.batch_size)
     epochs = config.epochs - first
     if epochs > 0:
         if first == 0:
@@ -226,12 +225,12 @@ def _fit(
             verbose=1 if sys.stdout.isatty() else 2,
         )
         if recorder.failed:
-            raise _find_failure(vae, dataset.train, state, files, config)
+            first = state.restore()
+            # Rounding may move the failure beyond the row in which `fit` met it.
+            repeated = min(2 * a_row, config.epochs - first)
+            batches = _pipeline(dataset.train, config, first, repeated)
+            raise find_failure(vae, batches, first, steps, files)
     return files.read_history(config.epochs)
-
-
-def _steps_an_epoch(train: Split, config: ExperimentConfig) -> int:
-    return -(-len(train.x) // config.batch_size)
 
 
 def _epochs_a_row(steps: int, epochs: int) -> int:
@@ -279,41 +278,6 @@ def _pipeline(
         tf.data.experimental.AutoShardPolicy.DATA
     )
     return batches.with_options(options)
-
-
-def _find_failure(
-    vae: DecompositionVAE,
-    train: Split,
-    state: RunState,
-    files: RunFiles,
-    config: ExperimentConfig,
-) -> NonFiniteLoss:
-    """Repeats the row that failed, step by step, and keeps the batch that did it."""
-    epoch, steps = state.restore(), _steps_an_epoch(train, config)
-    step = epoch * steps
-    for x in _pipeline(train, config, epoch, config.epochs - epoch):
-        vae.reset_metrics()  # Keras before 3.13 does not, and NaN stays
-        logs, step = vae.train_on_batch(x, return_dict=True), step + 1
-        if not math.isfinite(logs["loss"]):
-            break
-    terms = ["log_likelihood", "kl"] + ["divergence"] * (config.alpha > 0)
-    values = {name: float(logs[name]) for name in terms}
-    bad = [name for name in terms if not math.isfinite(values[name])] or ["loss"]
-    epoch, batch = (step - 1) // steps + 1, files.failure / "batch.npz"
-    if state.is_chief:
-        write_atomically(batch, lambda name: _save_batch(name, x.numpy()))
-        report = {"terms": bad, "step": step, "epoch": epoch, "values": str(values)}
-        write_json(files.failure / "report.json", report)
-    return NonFiniteLoss(
-        f"training stopped: {', '.join(bad)} not finite at step {step} (epoch "
-        f"{epoch}); its batch is kept in {batch}; lower --learning_rate, --alpha "
-        "or --beta"
-    )
-
-
-def _save_batch(path: Path, x: np.ndarray) -> None:
-    with path.open("wb") as file:
-        np.savez(file, x=x)
 
 
 def _write_model(vae: DecompositionVAE, files: RunFiles) -> None:
