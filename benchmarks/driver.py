@@ -59,8 +59,12 @@ def run(only: Sequence[str], quick: bool, output: Path) -> list[str]:
     results: Results = {}
     for name in names:
         results[name] = _measure(name, sides, quick)
-    findings = [] if quick else judge(results)
+    findings = [] if quick else judge(results, "missed", TARGETS)
+    doubts = (
+        [] if quick else judge(results, "slow machine or broken baseline", BASELINE)
+    )
     print(table(results))
+    print("\n".join([*loops(results), *doubts]))
     if TORCH not in sides:
         print("PyTorch is missing, so are the ratios: pip install '.[bench]'")
     print(f"{time.time() - start:.0f} s in all")
@@ -70,6 +74,7 @@ def run(only: Sequence[str], quick: bool, output: Path) -> list[str]:
         "seconds": time.time() - start,
         "workloads": {name: _summary(results, name) for name in names},
         "findings": findings,
+        "doubts": doubts,
     }
     write_json(output, report)
     return findings
@@ -80,7 +85,7 @@ def has_torch() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
-def judge(results: Results) -> list[str]:
+def judge(results: Results, prefix: str, targets: Iterable[Target]) -> list[str]:
     """Gives a line for every target that these results miss.
 
     A target of a workload that was not run is not judged; one whose PyTorch side is
@@ -88,21 +93,42 @@ def judge(results: Results) -> list[str]:
 
     Args:
         results: Of one run.
+        prefix: How each line starts.
+        targets: Of `workloads`.
     """
     findings = []
-    for prefix, targets in (("baseline is broken", BASELINE), ("missed", TARGETS)):
-        for target in targets:
-            limit = _limit(results, target)
-            if target.workload not in results or limit is None:
-                continue
-            given = number(results, target.workload, target.value)
-            what = f"{target.workload} {target.value}"
-            if given is None:
-                findings.append(f"{prefix}: {what} was not measured")
-            elif not _RELATIONS[target.relation](given, limit):
-                wanted = f"{target.relation} {limit:.4g}"
-                findings.append(f"{prefix}: {what} is {given:.4g}, wanted {wanted}")
+    for target in targets:
+        limit = _limit(results, target)
+        if target.workload not in results or limit is None:
+            continue
+        given = number(results, target.workload, target.value)
+        what = f"{target.workload} {target.value}"
+        if given is None:
+            findings.append(f"{prefix}: {what} was not measured")
+        elif not _RELATIONS[target.relation](given, limit):
+            wanted = f"{target.relation} {limit:.4g}"
+            findings.append(f"{prefix}: {what} is {given:.4g}, wanted {wanted}")
     return findings
+
+
+def loops(results: Results) -> list[str]:
+    """Gives a line for every workload whose PyTorch side has a loop over dimensions.
+
+    Args:
+        results: Of one run.
+    """
+    lines = []
+    for name, sides in results.items():
+        values = [each["loop"] for each in sides.get(TORCH, []) if "loop" in each]
+        if values:
+            loop, ours = statistics.median(values), number(results, name, OURS)
+            smaller = WORKLOADS[name].smaller_is_better
+            ratio = loop / ours if smaller else ours / loop
+            lines.append(
+                f"{name}: PyTorch with a loop over dimensions {_text(loop)} "
+                f"{WORKLOADS[name].unit}, ratio {ratio:.2f}"
+            )
+    return lines
 
 
 def number(results: Results, name: str, value: str) -> float | None:

@@ -72,7 +72,7 @@ TARGETS = (
     Target("dsprites", "ratio", ">=", 1.5),
     Target("fashion_mnist", "ratio", ">=", 1.3),
     Target("fashion_mnist_mmd", "ratio", ">=", 3.0),
-    Target("fashion_mnist_mmd", "memory_mb", "<=", 800.0),
+    Target("fashion_mnist_mmd", "memory_above_imports_mb", "<=", 800.0),
     Target("pinwheel_beta", "fit_share", ">=", 0.9),
     Target("pinwheel_kl", "fit_share", ">=", 0.9),
     Target("factor_vae", "ours", "<=", 4.0),
@@ -80,7 +80,8 @@ TARGETS = (
     Target("pipeline_fashion_mnist", "ours", ">=", "fashion_mnist/ours"),
 )
 
-# A PyTorch side below these, on two cores with AVX2 or better, is not a fair one.
+# What PyTorch's side reaches on two idle cores with AVX2. Below it, either the machine
+# is slower or busy, or the baseline is broken and the ratios flatter us.
 BASELINE = (
     Target("pinwheel_beta", "torch", ">=", 420.0),
     Target("pinwheel_kl", "torch", ">=", 95.0),
