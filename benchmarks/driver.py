@@ -35,7 +35,7 @@ Results = dict[str, dict[str, list[dict[str, float]]]]
 _ROOT = Path(__file__).resolve().parents[1]
 _MODULES = {OURS: "benchmarks.ours", TORCH: "benchmarks.plain_torch"}
 _RELATIONS = {">=": operator.ge, "<=": operator.le}
-_REPETITIONS, _SECONDS, _QUICK_SECONDS = 3, 3.0, 0.05
+_REPETITIONS, _SECONDS, _QUICK_SECONDS = 3, 2.0, 0.05
 
 
 def run(only: Sequence[str], quick: bool, output: Path) -> list[str]:

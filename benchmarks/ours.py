@@ -81,17 +81,16 @@ def _pinwheel(settings: Settings, **changes: Any) -> dict[str, float]:
         tf_decomp.Split(x), len(x), shuffle=True, seed=0, epochs=steps
     )
 
-    def fit(steps: int) -> None:
+    def fit() -> None:
         vae.fit(batches, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
 
     times = interleaved(
         {
-            "fit": lambda: fit(steps),
+            "fit": fit,
             "loop": lambda: [
                 float(loop(data)) for _ in range(steps // _STEPS_AN_EXECUTION)
             ],
             "single": lambda: [single() for _ in range(steps // 5)],
-            "fit_500": lambda: fit(steps // 2),
         },
         rounds=1 if settings.quick else 3,
     )
@@ -101,9 +100,6 @@ def _pinwheel(settings: Settings, **changes: Any) -> dict[str, float]:
         "bare": steps / float(np.median(loop_times)),
         "bare_single_call": steps / 5 / float(np.median(times["single"])),
         "fit_share": float(np.median(loop_times / fit_times)),
-        "fit_share_500_steps": float(
-            np.median(loop_times / 2 / np.array(times["fit_500"]))
-        ),
         "flops_an_example": training_flops(vae.encoder, vae.decoder),
     }
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_CHUNKS = 5
+_CHUNKS = 3
 
 
 class Settings(NamedTuple):
@@ -27,11 +27,11 @@ class Settings(NamedTuple):
 
 
 def seconds_a_call(function: Callable[[], Any], seconds: float) -> float:
-    """Gives the median over five chunks of calls, after a warm-up of a fifth.
+    """Gives the median over three chunks of calls, after a warm-up of a third.
 
     Args:
         function: Returns when its work is done.
-        seconds: About how long all calls together take; at least six are made.
+        seconds: About how long all calls together take; at least five are made.
 
     Example:
         >>> seconds_a_call(lambda: sum(range(1000)), seconds=0.1) < 0.1

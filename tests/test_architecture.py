@@ -17,7 +17,7 @@ LEVELS = (
     "run_files plots",
     "divergences networks replicas",
     "objectives objective_means set_divergence theory",
-    "launches training vae metrics evaluation_rows export model_card report",
+    "launches step_noise training vae metrics evaluation_rows export model_card report",
     "config builders strategies callbacks failure_search figures evaluation_figures "
     "experiment evaluation sweep",
     "reproduce cli",

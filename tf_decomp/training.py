@@ -19,13 +19,10 @@ from tf_decomp.objectives import (
     decomposition_objective,
     objective_terms,
 )
-from tf_decomp.randomness import stateless_seed
 from tf_decomp.replicas import Share, gather_posterior, share_of, stack_over_workers
-from tf_decomp.sampling import draw_noise, location_scale, plain, sample_with
+from tf_decomp.sampling import plain, sample_with
 from tf_decomp.set_divergence import divergence_of_set, first_examples
-
-# Streams of the base seed: their numbers are independent.
-_TRAIN_NOISE, _TRAIN_PRIOR, _TEST_NOISE, _TEST_DIVERGENCE = range(4)
+from tf_decomp.step_noise import StepNoise
 
 
 class ObjectiveTrainer(keras.Model, abc.ABC):
@@ -54,7 +51,13 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         self.train_batches = self._counter("train_batches")
         self.test_batches = self._counter("test_batches")
         self._means = ObjectiveMeans(has_divergence=self.divergence is not None)
-        self._family = posterior
+        self._noise = StepNoise(
+            posterior,
+            self.prior,
+            self.num_samples,
+            samples_prior=self.divergence is not None,
+            seed=self.seed,
+        )
         self._xla_step: bool | str = "auto"
         self._compiled_encode = tf.function(self.encode, reduce_retracing=True)
         self._compiled_draw = tf.function(self._draw_divergence, reduce_retracing=True)
@@ -130,9 +133,8 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         """Adds a batch's terms without D to the means."""
         x = self._inputs(data)
         share = share_of(x)
-        seed = self._step_seed(_TEST_NOISE, self.test_batches.value)
+        noise = self._noise.of_evaluation(self.test_batches.value, share.global_size)
         self.test_batches.assign_add(1)
-        noise = self._posterior_noise(share, seed)
         posterior = plain(self.encoder(x, training=False))
         latents = sample_with(gather_posterior(posterior), [self.num_samples], noise)
         terms = objective_terms(
@@ -177,7 +179,7 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
             self._compiled_draw,
             self._compiled_encode,
             first_examples(x, self.data_shape, seed=self.seed),
-            seed=stateless_seed(self.seed, _TEST_DIVERGENCE),
+            seed=self._noise.divergence_seed,
         )
         alpha, loss = self.number(self.alpha), estimates["loss"]
         error = np.hypot(loss.standard_error, alpha * divergence.standard_error)
@@ -208,11 +210,9 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
 
     def _draw_noises(self, share: Share) -> tuple[tf.Tensor, tf.Tensor]:
         """Draws a step's noise of posterior and prior, and counts the step."""
-        step = self.train_batches.value
-        noise = self._posterior_noise(share, self._step_seed(_TRAIN_NOISE, step))
-        prior_noise = self._prior_noise(share, self._step_seed(_TRAIN_PRIOR, step))
+        noises = self._noise.of_training(self.train_batches.value, share.global_size)
         self.train_batches.assign_add(1)
-        return noise, prior_noise
+        return noises
 
     def _where_weighed(self, update: Callable[[bool], Any]) -> None:
         """Calls update(with_divergence): D is computed while alpha > 0."""
@@ -310,35 +310,12 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
 
     def _compiles(self) -> bool:
         """Whether XLA compiles gradient and update, given one replica."""
-        if self.run_eagerly or not self._separable():
+        if self.run_eagerly or not self._noise.is_separable:
             return False
         if self._xla_step == "auto":
             # On CPUs XLA's convolutions are slower than oneDNN's.
             return all(len(v.shape) <= 2 for v in self.trainable_variables)
         return bool(self._xla_step)
-
-    def _separable(self) -> bool:
-        """Whether all noise can be drawn outside a compiled step."""
-        learns = self.prior.trainable_variables
-        distributions = [self._family, *([self.prior.distribution] if learns else [])]
-        return all(location_scale(d) is not None for d in distributions)
-
-    def _posterior_noise(self, share: Share, seed: tf.Tensor) -> tf.Tensor:
-        return draw_noise(self._family, [self.num_samples, share.global_size], seed)
-
-    def _prior_noise(self, share: Share, seed: tf.Tensor) -> tf.Tensor:
-        """Noise for a prior that learns; of a fixed one the samples themselves."""
-        if self.divergence is None:
-            return seed
-        prior = self.prior.distribution
-        if self.prior.trainable_variables:
-            return draw_noise(prior, [share.global_size], seed)
-        return prior.sample(share.global_size, seed=seed)
-
-    def _step_seed(self, stream: int, step: tf.Tensor) -> tf.Tensor:
-        return tf.random.fold_in(
-            stateless_seed(self.seed, stream), tf.cast(step, tf.int32)
-        )
 
     def _inputs(self, data: Any) -> tf.Tensor:
         return self._cast(keras.utils.unpack_x_y_sample_weight(data)[0])
