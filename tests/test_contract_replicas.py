@@ -169,8 +169,6 @@ def test_two_replicas_give_what_one_gives(posterior: str, name: str) -> None:
     assert make_strategy("mirrored").num_replicas_in_sync == 2
     one, two = (fit(case, divergence, strategy) for strategy in ("none", "mirrored"))
     scale = max(np.abs(gradient).max() for gradient in one.gradients)
-    print("G", largest_difference(two.gradients, one.gradients), scale)
-    print("W", largest_difference(two.vae.get_weights(), one.vae.get_weights()))
     assert largest_difference(two.gradients, one.gradients) < TOLERANCE * scale
     # Weights up to 1, of sums of up to 300 terms near 1: a few float32 roundings.
     ours, theirs = two.vae.get_weights(), one.vae.get_weights()
@@ -185,6 +183,5 @@ def test_two_replicas_give_what_one_gives(posterior: str, name: str) -> None:
             np.testing.assert_allclose(logs[key], value, 1e-5, 1e-6, err_msg=key)
     # The test would see a D that each replica took of its own examples.
     halves = fit(case, partial(of_halves, divergence), "none")
-    print("H", largest_difference(halves.gradients, one.gradients), scale)
     difference = largest_difference(halves.gradients, one.gradients)
     assert difference > 1000 * TOLERANCE * scale

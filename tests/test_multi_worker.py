@@ -171,12 +171,8 @@ def test_two_workers_end_as_one_that_was_left_alone(pair: Pair, tmp_path: Path) 
     assert len(ours) > 15
     # Where a gradient is near zero, its rounding decides on the direction of a step.
     assert ours.keys() == theirs.keys()
-    for name, expected in theirs.items():
-        print(name, expected.shape, np.abs(ours[name] - expected).max(), np.abs(expected).max(), np.linalg.norm(ours[name] - expected)/np.linalg.norm(expected))
     rows, expected_rows = columns_of(pair.files), columns_of(one)
     assert list(rows) == list(expected_rows)
-    for name, column in expected_rows.items():
-        print(name, column, rows[name]-column)
     for name, expected in theirs.items():
         difference = np.linalg.norm(ours[name] - expected)
         assert difference <= 1e-4 * np.linalg.norm(expected) + 1e-5, name
