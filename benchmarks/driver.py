@@ -120,8 +120,9 @@ def loops(results: Results) -> list[str]:
     lines = []
     for name, sides in results.items():
         values = [each["loop"] for each in sides.get(TORCH, []) if "loop" in each]
-        if values:
-            loop, ours = statistics.median(values), number(results, name, OURS)
+        ours = number(results, name, OURS)
+        if values and ours is not None:
+            loop = statistics.median(values)
             smaller = WORKLOADS[name].smaller_is_better
             ratio = loop / ours if smaller else ours / loop
             lines.append(

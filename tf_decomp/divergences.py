@@ -250,9 +250,9 @@ def _pair_log_probs(
     The sum over few dimensions is written out, since XLA fuses it then; of many,
     compiling it takes seconds.
     """
-    if not unrolled:
+    parts = location_scale(posterior) if unrolled else None
+    if parts is None:
         return posterior.log_prob(z[:, None])
-    parts = location_scale(posterior)
     inverse = 1 / parts.scale
     total = -tf.reduce_sum(tf.math.log(parts.scale), axis=1)[None]
     for d in range(unrolled):

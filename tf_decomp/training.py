@@ -42,6 +42,8 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         beta: Weight of the KL.
     """
 
+    train_function: Any  # Keras's
+
     def prepare(self, posterior: tfd.Distribution) -> None:
         """Makes the counters and the means.
 
