@@ -69,9 +69,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def start_pair(
-    pair: Pair, *more: str, dies_at: int = 0
-) -> list[subprocess.Popen[str]]:
+def start_pair(pair: Pair, *more: str, dies_at: int = 0) -> list[subprocess.Popen[str]]:
     """Starts two workers; each has a folder of its own, as on two machines.
 
     Both kill themselves at the evaluation of this number, or never.
