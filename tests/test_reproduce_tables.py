@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_claims import CASES
+from claim_cases import CASES
 
 from tf_decomp.errors import InputError
 from tf_decomp.reproduce.claims import CLAIMS
