@@ -1,0 +1,489 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The machinery of the figures: designs, rounds, files, drawings, and a small run."""
+
+import csv
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from claim_cases import CASES, networks
+
+from tf_decomp.config import ExperimentConfig
+from tf_decomp.errors import InputError
+from tf_decomp.reproduce import FIGURES, SCALES, machine, redraw, reproduce, runs
+from tf_decomp.reproduce.curves import draw_estimators, draw_fig2, draw_fig4
+from tf_decomp.reproduce.definitions import configure, settings_text
+from tf_decomp.reproduce.drawing import networks_a_cell
+from tf_decomp.reproduce.pictures import draw_fig1, draw_fig3, draw_fig5
+from tf_decomp.reproduce.samples import choose
+from tf_decomp.reproduce.tables import COLUMNS, read_rows, write_rows
+from tf_decomp.run_files import RunFiles
+from tf_decomp.sweep import Run, parse_grid, plan_runs
+
+ROOT = Path(__file__).parents[1]
+TRAINED = [name for name in FIGURES if name.startswith("fig")]
+
+
+def cells(figure: str, scale: str, seed: int = 0) -> list[ExperimentConfig]:
+    """Gives the settings of one round."""
+    panels = FIGURES[figure].scales[scale].panels
+    return [
+        run.config
+        for grid in panels.values()
+        for run in plan_runs(
+            parse_grid(f"{grid};seed={seed}"),
+            lambda **point: configure(figure, scale, Path("runs"), **point),
+        )
+    ]
+
+
+# -- definitions ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("figure", FIGURES)
+def test_settings_are_usable(figure: str, scale: str) -> None:
+    text = settings_text(figure, scale)
+    if figure not in TRAINED:
+        assert all(line.startswith("#") for line in text.splitlines())
+        assert not FIGURES[figure].scales[scale].panels
+        return
+    each = cells(figure, scale)
+    assert len({dataclasses.replace(c, output_dir="") for c in each}) == len(each)
+    assert ExperimentConfig.from_flags(text).epochs == each[0].epochs
+    if scale == "smoke":
+        assert len(each) == 1
+
+
+@pytest.mark.parametrize("scale", ["cpu", "paper"])
+def test_designs_are_those_of_the_paper(scale: str) -> None:
+    fig3 = {(c.alpha, c.beta) for c in cells("fig3", scale)}
+    assert len(fig3) == 8
+    assert FIGURES["fig3"].scales[scale].seeds >= 20
+    fig2 = cells("fig2", scale)
+    assert {c.prior for c in fig2} == {
+        "normal", "normal_pca", "normal_learnt", "student_t"
+    }  # fmt: skip
+    assert len({c.df for c in fig2 if c.prior == "student_t"}) >= 5
+    assert len({c.beta for c in fig2}) >= 4
+    fig4 = {(c.gamma, c.spike_variance, c.alpha, c.beta) for c in cells("fig4", scale)}
+    for gamma in (0.0, 0.8):
+        for beta in (0.1, 1.0, 5.0):
+            alphas = {a for g, v, a, b in fig4 if (g, v, b) == (gamma, 0.05, beta)}
+            assert len(alphas) >= 4
+    assert {v for g, v, _, b in fig4 if (g, b) == (0.8, 1.0)} == {0.05, 0.0025}
+    (fig5,) = cells("fig5", scale)
+    assert (fig5.alpha, fig5.beta, fig5.gamma) == (1000.0, 1.0, 0.8)
+    assert fig5.max_train_examples == 0
+    assert all(FIGURES[f].scales[scale].seeds >= 3 for f in ("fig2", "fig4"))
+
+
+def test_paper_scale_has_the_settings_of_the_configs() -> None:
+    for figure, name in (("fig3", "pinwheel"), ("fig2", "dsprites")):
+        path = ROOT / "configs" / f"{name}.flags"
+        config = ExperimentConfig.from_flags(path.read_text())
+        here = ExperimentConfig.from_flags(settings_text(figure, "paper"))
+        shared = dataclasses.asdict(here)
+        for setting in ("alpha", "beta", "output_dir"):
+            shared[setting] = getattr(config, setting)
+        assert ExperimentConfig(**shared) == config
+
+
+# -- rounds ---------------------------------------------------------------------------
+
+
+def pretend_sweep(grid: str, settings: Any, parallel: int) -> list[Run]:
+    """Finishes every run but that of beta 3."""
+    planned = plan_runs(parse_grid(grid), settings)
+    for run in planned:
+        run.status = "failed" if run.config.beta == 3 else "finished"
+        files = RunFiles(run.config.output_dir)
+        files.root.mkdir(parents=True, exist_ok=True)
+        if not files.metrics.exists():
+            files.metrics.write_text("{}")
+    return planned
+
+
+def test_a_round_has_every_cell_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "sweep", pretend_sweep)
+    measured: list[Path] = []
+
+    def measure(files: RunFiles) -> list[dict[str, Any]]:
+        measured.append(files.root)
+        return [{"overlap": 2.0, "kl": float("nan")}]
+
+    arguments = ("fig3", "cpu", 4, tmp_path, measure, COLUMNS["fig3"])
+    rows = runs.trained_rows(*arguments)
+    points = [(row["panel"], row["alpha"], row["beta"], row["seed"]) for row in rows]
+    assert points == [
+        *(("beta", 0.0, beta, 4) for beta in (0.01, 0.5, 1.0, 1.2)),
+        *(("alpha", alpha, 0.0, 4) for alpha in (1.0, 3.0, 5.0, 8.0)),
+    ]
+    assert all(row["scale"] == "cpu" and row["overlap"] == 2.0 for row in rows)
+    assert all(row.keys() <= set(COLUMNS["fig3"]) for row in rows)
+    assert not any("kl" in row for row in rows)  # NaN is nothing
+    # A second call measures nothing, a network trained anew is measured anew.
+    assert len(measured) == 8
+    assert runs.trained_rows(*arguments) == rows
+    assert len(measured) == 8
+    later = time.time() + 10
+    os.utime(measured[0] / "metrics.json", (later, later))
+    runs.trained_rows(*arguments)
+    assert measured[8:] == measured[:1]
+
+
+def test_failed_networks_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def all_fail(*arguments: Any, **keywords: Any) -> list[Run]:
+        each = pretend_sweep(*arguments, **keywords)
+        for run in each:
+            run.status = "failed"
+        return each
+
+    monkeypatch.setattr(runs, "sweep", all_fail)
+    with pytest.raises(InputError, match="no network of seed 0 finished"):
+        reproduce("fig3", "cpu", tmp_path / "results", tmp_path / "runs")
+    assert not (tmp_path / "results").exists()
+
+
+def test_results_grow_by_rounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    results = tmp_path / "results"
+
+    def one_round(name: str, scale: str, seed: int, *_: Any) -> list[dict[str, Any]]:
+        if seed:  # what the earlier rounds have left
+            table = read_rows(results / "fig4" / "data.csv")
+            seen.append(len({row["seed"] for row in table}))
+        rows = [row for row in CASES["C5"][0][1] if row["seed"] == seed]
+        return [{"scale": scale, **row} for row in rows]
+
+    monkeypatch.setattr(machine, "_round", one_round)
+    reproduce("fig4", "cpu", results, tmp_path, seeds=4)
+    assert seen == [1, 2, 3]
+    claims = json.loads((results / "claims.json").read_text())
+    verdicts = {claim["id"]: claim["verdict"] for claim in claims}
+    assert verdicts["C5"] == verdicts["C8"] == "supported"
+    assert verdicts["C1"] == "not run yet"
+    readme = (results / "fig4" / "README.md").read_text()
+    assert "4 seeds, 144 networks" in readme
+    assert "**C5: supported.**" in readme
+    assert "3 networks a point instead of 8" in readme
+    folder = results / "fig4"
+    assert {path.name for path in folder.iterdir()} == {
+        "README.md", "config.flags", "data.csv", "figure.png", "figure.svg"
+    }  # fmt: skip
+
+
+# -- redrawing ------------------------------------------------------------------------
+
+
+def table(folder: Path, figure: str = "fig4", scale: str = "cpu") -> Path:
+    path = folder / figure / "data.csv"
+    rows = [{"scale": scale, **row} for row in CASES["C5"][0][1]]
+    write_rows(path, figure, rows)
+    return path
+
+
+def test_redrawing_needs_the_table_alone(tmp_path: Path) -> None:
+    path = table(tmp_path)
+    (path.parent / "notes.md").write_text("## By hand\n\nA learning curve.\n")
+    redraw("fig4", "cpu", tmp_path)
+    names = ("figure.svg", "figure.png", "README.md", "config.flags")
+    first = [(path.parent / name).read_bytes() for name in names]
+    for name in names:
+        (path.parent / name).unlink()
+    redraw("fig4", "cpu", tmp_path)
+    assert [(path.parent / name).read_bytes() for name in names] == first
+    assert "A learning curve." in (path.parent / "README.md").read_text()
+
+
+def test_scales_are_not_mixed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="found None"):
+        redraw("fig4", "cpu", tmp_path)
+    before = table(tmp_path).read_bytes()
+    with pytest.raises(InputError, match="found cpu"):
+        redraw("fig4", "paper", tmp_path)
+    with pytest.raises(InputError, match="larger than smoke"):
+        reproduce("fig4", "smoke", tmp_path, tmp_path / "runs")
+    assert (tmp_path / "fig4" / "data.csv").read_bytes() == before
+    with pytest.raises(InputError, match="--figure=fig1"):
+        reproduce("fig9", "smoke", tmp_path, tmp_path)
+    with pytest.raises(InputError, match="--scale=smoke"):
+        reproduce("fig1", "huge", tmp_path, tmp_path)
+
+
+# -- drawings -------------------------------------------------------------------------
+
+
+def lines_of(axes: Any) -> dict[str, Any]:
+    """Gives the labelled lines of a panel."""
+    return {
+        line.get_label(): line
+        for line in axes.get_lines()
+        if not str(line.get_label()).startswith("_")
+    }
+
+
+def test_curves_go_through_means_with_bands_of_two_errors() -> None:
+    rows = [{"scale": "cpu", **row} for row in CASES["C5"][0][1]]
+    figure = draw_fig4(rows)
+    lines = lines_of(figure.axes[0])
+    assert len(lines) == 9
+    name = r"$\gamma$ = 0.8, $\beta$ = 1"
+    alphas, means = lines[name].get_data()
+    values = {
+        alpha: [
+            row["hoyer"]
+            for row in rows
+            if (row["gamma"], row["spike_variance"], row["beta"]) == (0.8, 0.05, 1.0)
+            and row["alpha"] == alpha
+        ]
+        for alpha in alphas
+    }
+    assert list(values) == [0, 10, 100, 1000]
+    np.testing.assert_allclose(means, [np.mean(v) for v in values.values()])
+    index = list(lines).index(name)
+    band = figure.axes[0].collections[index].get_paths()[0].get_extents()
+    errors = [np.std(v, ddof=1) / np.sqrt(len(v)) for v in values.values()]
+    assert band.y1 == pytest.approx(np.max(means + 2 * np.array(errors)))
+    assert band.y0 == pytest.approx(np.min(means - 2 * np.array(errors)))
+    # Every network is drawn: ten a point, four points, nine curves.
+    points = [
+        len(line.get_xdata())
+        for line in figure.axes[0].get_lines()
+        if line.get_linestyle() == "None"
+    ]
+    assert sum(points) == 10 * 4 * 9
+    assert "n = 10 networks a point" in figure._supxlabel.get_text()
+
+
+def test_figure_2_has_the_paper_s_axes() -> None:
+    rows = [*CASES["C1"][0][1], *CASES["C2"][0][1]]
+    rows = [{"scale": "cpu", **row} for row in rows]
+    for row in rows:
+        row["factor_vae_score_mapped"] = row["factor_vae_score"] + 0.1
+    left, right = draw_fig2(rows).axes
+    assert left.get_xlabel() == "reconstruction loss, nats"
+    losses = lines_of(left)["isotropic normal"].get_xdata()
+    np.testing.assert_allclose(losses, [40, 50, 70, 90], rtol=0.02)
+    assert [text.get_text() for text in left.texts[:4]] == ["1", "2", "4", "6"]
+    assert "∞" in [text.get_text() for text in right.texts]
+    score, mapped = (line.get_ydata() for line in lines_of(right).values())
+    np.testing.assert_allclose(mapped, score + 0.1)
+
+
+def pinwheel_rows() -> list[dict[str, Any]]:
+    """Gives Figure 3's table: two cells, encodings on the prior's modes."""
+    cell = [
+        {"panel": p, "alpha": a, "beta": b}
+        for p, a, b in (("beta", 0.0, 1.0), ("alpha", 5.0, 0.0))
+    ]
+    rows = networks(
+        [{"kind": "network", "scale": "cpu", **c} for c in cell],
+        seeds=3,
+        overlap=lambda c: 20.0,
+        joint_mmd=lambda c: 0.1,
+        inclusive_kl=lambda c: 0.2,
+    )
+    points = [(0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0)]
+    encodings = [
+        {"kind": "encoding", "scale": "cpu", "seed": 0.0, **c}
+        | {"mean_1": x, "mean_2": y, "deviation_1": 0.17, "deviation_2": 0.17}
+        for c in cell
+        for x, y in points
+    ]
+    return rows + encodings
+
+
+def test_densities_are_of_the_encodings() -> None:
+    figure = draw_fig3(pinwheel_rows())
+    assert len(figure.axes) == 2
+    for axes in figure.axes:
+        density = np.asarray(axes.images[0].get_array())
+        # From -2 to 2 in 121 points: modes at +-1 are 30 points off the centre.
+        assert density[90, 60] == pytest.approx(density.max(), rel=1e-6)
+        assert density[60, 90] == pytest.approx(density.max(), rel=1e-6)
+        assert density[60, 60] < 0.01 * density.max()
+        assert density.sum() * (4 / 120) ** 2 == pytest.approx(1, abs=0.01)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert r"$\alpha$ = 0, $\beta$ = 1" in titles[0]
+    assert "n = 3 networks" in figure._supxlabel.get_text()
+    # Without the first seed's encodings a panel stays empty.
+    assert len(draw_fig3([r for r in pinwheel_rows() if "overlap" in r]).axes) == 2
+
+
+def test_figure_1_prints_the_two_factors() -> None:
+    figure = draw_fig1(pinwheel_rows())
+    text = " ".join(axes.get_title(loc="left") for axes in figure.axes)
+    assert re.search(r"\n(19\.9|20|20\.1) ± 0\.\d+ overlap", text)
+    assert "joint MMD" in text
+    ellipses = figure.axes[0].patches
+    assert len(ellipses) == 4
+    assert ellipses[0].width == pytest.approx(4 * 0.17)
+
+
+def test_figure_5_draws_magnitudes_and_pictures() -> None:
+    picture = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    rows: list[dict[str, Any]] = [
+        {"kind": "magnitude", "class": name, "dimension": float(d)}
+        | {"magnitude": 0.1 * d, "magnitude_standard_error": 0.01, "n": 1000.0}
+        for name in ("trouser", "dress", "shirt", "bag")
+        for d in (1, 2, 3)
+    ]
+    rows += [
+        {"kind": "frame", "class": "dress", "datum": 7.0, "dimension": 2.0}
+        | {"step": float(step), "pixels": picture.tobytes().hex()}
+        for step in range(3)
+    ]
+    figure = draw_fig5(rows)
+    upper, lower = figure.subfigs
+    assert len(upper.axes) == 3
+    heights = [bar.get_height() for bar in upper.axes[0].patches]
+    np.testing.assert_allclose(heights, [0.1, 0.2, 0.3])
+    assert len(lower.axes) == 3
+    np.testing.assert_array_equal(lower.axes[0].images[0].get_array(), picture)
+
+
+def test_estimators_are_drawn_by_batch_size() -> None:
+    rows = [{**row, "deviation": 0.5} for row in CASES["C13"][0][1]]
+    figure = draw_estimators(rows)
+    above, below = figure.axes
+    lines = [line for line in above.get_lines() if len(line.get_xdata()) == 4]
+    assert len(lines) == 3
+    np.testing.assert_array_equal(lines[0].get_xdata(), [16, 64, 512, 4096])
+    np.testing.assert_array_equal(lines[1].get_ydata(), [-5, -3, -1, 0])
+    assert below.get_xlabel() == "batch size"
+
+
+def test_networks_a_cell() -> None:
+    rows = [{"beta": b, "seed": s} for b in (1, 2) for s in range(3)]
+    assert networks_a_cell(rows, "beta") == "n = 3 networks a point"
+    assert networks_a_cell(rows[:-1], "beta") == "n = 2 to 3 networks a point"
+    assert networks_a_cell(rows[:1], "beta") == "n = 1 network a point"
+
+
+# -- one cell of every figure, from data to files -------------------------------------
+
+
+def run_program(*flags: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "bin" / "reproduce.py"), *flags],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("smoke")
+    done = run_program(
+        "--figure=all", "--scale=smoke", "--results_dir=results", folder=folder
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return folder, done.stdout
+
+
+def test_smoke_makes_every_figure(smoke: tuple[Path, str]) -> None:
+    folder, _ = smoke
+    for figure in FIGURES:
+        files = folder / "results" / figure
+        names = {path.name for path in files.iterdir()}
+        assert names == {
+            "README.md", "config.flags", "data.csv", "figure.png", "figure.svg"
+        }, figure  # fmt: skip
+        rows = read_rows(files / "data.csv")
+        assert {row["scale"] for row in rows} == {"smoke"}
+        with (files / "data.csv").open(newline="") as file:
+            assert tuple(next(csv.reader(file))) == COLUMNS[figure]
+
+
+def test_smoke_fills_the_columns(smoke: tuple[Path, str]) -> None:
+    folder, _ = smoke
+    # What a scale or a figure does not have: df is the Student-t's.
+    unknown = {"fig2": {"df"}}
+    for figure in TRAINED:
+        rows = read_rows(folder / "results" / figure / "data.csv")
+        filled = {name for row in rows for name in row}
+        assert set(COLUMNS[figure]) - filled <= unknown.get(figure, set()), figure
+    fig1 = read_rows(folder / "results" / "fig1" / "data.csv")
+    assert len(fig1) == 1 + 400
+    assert fig1[0]["panel"] == "with D"
+    fig5 = read_rows(folder / "results" / "fig5" / "data.csv")
+    kinds = [row["kind"] for row in fig5]
+    assert [kinds.count(k) for k in ("network", "move", "magnitude", "frame")] == [
+        1, 200, 10 * 2, 6 * 9
+    ]  # fmt: skip
+
+
+def test_smoke_judges_every_claim(smoke: tuple[Path, str]) -> None:
+    folder, out = smoke
+    claims = json.loads((folder / "results" / "claims.json").read_text())
+    verdicts = {claim["id"]: claim["verdict"] for claim in claims}
+    assert len(verdicts) == 13
+    assert "not run yet" not in verdicts.values()
+    assert verdicts["C10"] == verdicts["C11"] == "supported"
+    # One network is no evidence.
+    for claim in ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8"):
+        assert verdicts[claim] == "inconclusive"
+    for claim, verdict in verdicts.items():
+        assert f"{claim}: {verdict}\n" in out
+
+
+def test_smoke_rotates_trained_networks(smoke: tuple[Path, str]) -> None:
+    folder, _ = smoke
+    rows = read_rows(folder / "results" / "theory" / "data.csv")
+    curves = choose(rows, "difference", part="theorem 2")
+    assert [row["degrees"] for row in curves] == [0.0, 30.0, 60.0]
+    assert {row["n"] for row in curves} == {600}
+    (turned,) = choose(curves, "difference", degrees=30.0)
+    assert abs(turned["difference"]) > 5 * turned["difference_standard_error"]
+
+
+def test_smoke_is_redrawn_equally(smoke: tuple[Path, str]) -> None:
+    folder, _ = smoke
+    figures = {name: folder / "results" / name / "figure.png" for name in FIGURES}
+    before = {name: path.read_bytes() for name, path in figures.items()}
+    redraw("all", "smoke", folder / "results")
+    assert {name: path.read_bytes() for name, path in figures.items()} == before
+
+
+def test_verdicts_from_the_command_line(tmp_path: Path) -> None:
+    table(tmp_path)
+    done = run_program("--verdicts", f"--results_dir={tmp_path}", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "C1: not run yet"
+    assert lines[4] == "C5: supported"
+    assert (tmp_path / "claims.json").exists()
+
+
+def test_the_committed_verdicts_are_those_of_the_tables(tmp_path: Path) -> None:
+    committed = ROOT / "docs" / "results"
+    if not (committed / "claims.json").exists():
+        assert not list(committed.glob("*/data.csv"))
+        return
+    for path in committed.glob("*/data.csv"):
+        copy = tmp_path / path.parent.name / "data.csv"
+        copy.parent.mkdir()
+        copy.write_bytes(path.read_bytes())
+    from_tables = machine.write_verdicts(tmp_path)
+    assert (tmp_path / "claims.json").read_text() == (
+        committed / "claims.json"
+    ).read_text()
+    assert len(from_tables) == 13

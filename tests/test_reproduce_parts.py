@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the figures are computed by: classes, estimators, theorems."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from tf_decomp.priors import NormalPrior, StudentTPrior
+from tf_decomp.reproduce.classes import class_share, region_of_change
+from tf_decomp.reproduce.estimators import (
+    aggregate_kl,
+    estimator_rows,
+    log_aggregates,
+)
+from tf_decomp.reproduce.samples import choose
+from tf_decomp.reproduce.statistics import Row
+from tf_decomp.reproduce.theorems import log_integral, toy_data
+
+# -- Figure 5 -----------------------------------------------------------------------
+
+
+def test_share_of_the_variance_between_classes() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([3, 5, 8], 2000)
+    # Class means 0, 1, 2 in one dimension have the variance 2/3; the noise has 1 in it
+    # and 1 in another dimension.
+    magnitudes = rng.normal(size=(6000, 2))
+    magnitudes[:, 0] += np.repeat([0.0, 1.0, 2.0], 2000)
+    share, p_value = class_share(magnitudes, labels)
+    assert share == pytest.approx((2 / 3) / (2 / 3 + 2), abs=0.02)
+    assert p_value == 1 / 1000
+
+
+def test_labels_that_say_nothing_have_uniform_p_values() -> None:
+    rng = np.random.default_rng(0)
+    values = [
+        class_share(rng.exponential(size=(60, 3)), rng.integers(4, size=60), seed)[1]
+        for seed in range(60)
+    ]
+    assert scipy.stats.kstest(values, "uniform").pvalue > 0.001
+
+
+def test_region_of_change() -> None:
+    image = np.zeros((32, 32))
+    image[3:7, 3:7] = 1.0
+    assert region_of_change(image) == (1.0, 16 / 1024)
+    image[20:24, 20:24] = 1.0  # two regions apart
+    assert region_of_change(image) == (0.5, 16 / 1024)
+    image[7:20, 7:20] += np.eye(13)  # joined by their corners
+    share, area = region_of_change(image)
+    assert share == 1.0
+    assert area == (16 + 16 + 13) / 1024
+    # A change everywhere is no region: at most a quarter of the pixels may be one.
+    share, area = region_of_change(np.fromfunction(lambda i, _: 100 + i, (32, 32)))
+    assert share < 0.3
+    assert area <= 0.25
+    assert region_of_change(np.zeros((32, 32))) == (0.0, 0.0)
+
+
+# -- estimators ---------------------------------------------------------------------
+
+
+def test_stratified_sampling_has_an_unbiased_density() -> None:
+    logs = np.random.default_rng(0).normal(size=(6, 6))  # log q(z_i|x_j), 6 data
+    truth = np.exp(logs).mean(axis=1)
+    for name in ("stratified_sampling", "weighted_sampling"):
+        densities = []
+        for others in itertools.combinations(range(1, 6), 2):
+            batch = [0, *others]
+            log_q = log_aggregates(logs[np.ix_(batch, batch)], 6)[name]
+            densities.append(np.exp(log_q[0]))
+        unbiased = np.mean(densities) == pytest.approx(truth[0], rel=1e-12)
+        assert unbiased == (name == "stratified_sampling")
+
+
+def test_of_all_data_the_naive_mixture_is_the_truth() -> None:
+    logs = np.random.default_rng(0).normal(size=(6, 6))
+    estimates = log_aggregates(logs, 6)
+    truth = np.log(np.exp(logs).mean(axis=1))
+    np.testing.assert_allclose(estimates["naive_mixture"], truth)
+    np.testing.assert_allclose(estimates["stratified_sampling"], truth)
+    np.testing.assert_allclose(estimates["weighted_sampling"], truth - np.log(6))
+
+
+@pytest.fixture(scope="module")
+def estimates() -> list[Row]:
+    return estimator_rows("smoke", seed=0)
+
+
+def test_truths_of_the_estimators(estimates: list[Row]) -> None:
+    # In 2 dimensions 1,000 data fill the aggregate, whose KLs are known.
+    low = {row["estimator"]: row for row in choose(estimates, "truth", latent_dim=2)}
+    expected = {"naive_mixture": aggregate_kl(2)}
+    expected["inclusive_kl"] = 1 / 1.5 - 1 + np.log(1.5)
+    for name, truth in expected.items():
+        error = low[name]["truth_standard_error"]
+        assert abs(low[name]["truth"] - truth) < 5 * error + 0.03
+        assert error < 0.1
+
+
+def test_biases_of_the_estimators(estimates: list[Row]) -> None:
+    high = choose(estimates, "bias", latent_dim=10, batch_size=64)
+    bias = {row["estimator"]: row["bias"] for row in high}
+    error = {row["estimator"]: row["bias_standard_error"] for row in high}
+    # Among 64 data in 10 dimensions a code is nearest its own: log q(z) is too large
+    # by up to log(1000/64); weighted sampling then takes log(1000) away.
+    assert 0.5 < bias["naive_mixture"] < np.log(1000 / 64) + 0.1
+    expected = bias["naive_mixture"] - np.log(1000)
+    assert bias["weighted_sampling"] == pytest.approx(expected, abs=1e-9)
+    assert bias["inclusive_kl"] > 0.5
+    assert abs(bias["dimensionwise_mmd"]) < 6 * error["dimensionwise_mmd"]
+    assert {row["scale"] for row in estimates} == {"smoke"}
+
+
+# -- theorems -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 4.0])
+def test_the_integral_of_its_own(beta: float) -> None:
+    normal = NormalPrior(2, variances=[1.7, 0.3], dtype="float64").distribution
+    expected = (1 - beta) * (np.log(2 * np.pi) + np.log(1.7 * 0.3) / 2) - np.log(beta)
+    assert log_integral(normal, beta) == pytest.approx(expected, abs=1e-10)
+    heavy = StudentTPrior(2, df=3.0, dtype="float64").distribution
+    new = beta * 4 - 1
+    log_peaks = scipy.stats.t.logpdf(0, 3.0), scipy.stats.t.logpdf(0, new)
+    expected = 2 * (beta * log_peaks[0] - log_peaks[1] + np.log(3.0 / new) / 2)
+    assert log_integral(heavy, beta) == pytest.approx(expected, abs=1e-10)
+
+
+def test_rotations_are_of_new_data() -> None:
+    assert not np.any(np.isin(toy_data(600, 0), toy_data(600, 1_000_000)))

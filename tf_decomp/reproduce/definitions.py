@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each figure is made of: the settings of its networks at three scales."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tf_decomp.config import ExperimentConfig
+
+SCALES = ("smoke", "cpu", "paper")
+
+_PINWHEEL = """
+--dataset=pinwheel
+--prior=normal_mixture
+--latent_dim=2
+--hidden=100
+--likelihood=normal
+--divergence=inclusive_kl
+--epochs=500
+--batch_size=400
+--learning_rate=1e-3
+"""
+_DSPRITES = """
+--dataset=dsprites
+--latent_dim=10
+--likelihood=bernoulli
+--divergence=none
+--epochs=20
+--batch_size=64
+--learning_rate=5e-4
+"""
+_FASHION_MNIST = """
+--dataset=fashion_mnist
+--prior=spike_and_slab
+--gamma=0.8
+--spike_variance=0.05
+--latent_dim=50
+--batch_norm=true
+--likelihood=laplace
+--divergence=dimensionwise_mmd
+--epochs=80
+--batch_size=500
+--learning_rate=5e-4
+"""
+_SMALL_FASHION = (
+    "--image_size=16 --latent_dim=2 --max_train_examples=200 --batch_size=100 "
+    "--epochs=1"
+)
+
+
+class Scale(NamedTuple):
+    """One size of a figure.
+
+    Attributes:
+        panels: For each panel the grid of its cells, as bin/sweep.py takes it; none
+            for what is computed without runs.
+        seeds: Networks of a cell.
+        flags: Settings in place of the figure's, parted by blanks.
+        hours: What it takes on two cores, planned before it was run.
+        changes: What it changes from the paper, for readers.
+    """
+
+    panels: Mapping[str, str]
+    seeds: int
+    flags: str = ""
+    hours: float = 0.0
+    changes: str = "nothing"
+
+
+class Definition(NamedTuple):
+    """A figure.
+
+    Attributes:
+        title: What it shows.
+        section: Where the paper has it.
+        flags: Settings that all its cells share, a flagfile.
+        scales: Its sizes, by SCALES.
+    """
+
+    title: str
+    section: str
+    flags: str
+    scales: Mapping[str, Scale]
+
+
+def _scales(
+    panels: Mapping[str, str], cell: tuple[str, str], smoke: str, **scales: Scale
+) -> dict[str, Scale]:
+    """Gives all scales: smoke has one cell, and the others the panels."""
+    small = Scale(dict([cell]), 1, smoke, changes="nearly everything: it only runs")
+    sized = {name: scale._replace(panels=panels) for name, scale in scales.items()}
+    return {"smoke": small, **sized}
+
+
+FIGURES: Mapping[str, Definition] = {
+    "fig1": Definition(
+        "The two factors of decomposition",
+        "Section 3, Figure 1",
+        _PINWHEEL,
+        _scales(
+            {
+                "too little overlap": "alpha=0;beta=0.01",
+                "too much overlap": "alpha=0;beta=1.2",
+                "neither": "alpha=0;beta=0.5",
+                "with D": "alpha=5;beta=0.01",
+            },
+            ("with D", "alpha=5;beta=0.01"),
+            "--epochs=10",
+            cpu=Scale({}, 5, hours=0.1, changes="the paper's figure is a sketch"),
+            paper=Scale({}, 20, hours=0.4, changes="the paper's figure is a sketch"),
+        ),
+    ),
+    "fig2": Definition(
+        "Reconstruction loss against the FactorVAE score on dSprites",
+        "Section 6.1, Figure 2",
+        _DSPRITES,
+        _scales(
+            {
+                "left": "prior=normal,normal_pca,normal_learnt;beta=1,2,4,6",
+                "right": "prior=student_t;df=3,5,9,30,inf;beta=1",
+            },
+            ("left", "prior=normal;beta=1"),
+            "--image_size=16 --max_train_examples=512 --batch_size=512 --epochs=1",
+            cpu=Scale(
+                {},
+                10,
+                "--image_size=32 --max_train_examples=200000 --epochs=1",
+                hours=7.0,
+                changes="32x32 images instead of 64x64; 3,125 steps of 64 images "
+                "instead of 207,360 (200,000 images seen instead of 13 million); 10 "
+                "networks a point instead of 100",
+            ),
+            paper=Scale({}, 100),
+        ),
+    ),
+    "fig3": Definition(
+        "Aggregate posteriors of the pinwheel for different alpha and beta",
+        "Section 6.2, Figure 3",
+        _PINWHEEL,
+        _scales(
+            {"beta": "alpha=0;beta=0.01,0.5,1,1.2", "alpha": "alpha=1,3,5,8;beta=0"},
+            ("alpha", "alpha=5;beta=0.01"),
+            "--epochs=10",
+            cpu=Scale({}, 20, hours=1.5, changes="20 networks a cell instead of 1"),
+            paper=Scale({}, 20, hours=1.5, changes="20 networks a cell instead of 1"),
+        ),
+    ),
+    "fig4": Definition(
+        "Sparsity, reconstruction and divergence on Fashion-MNIST",
+        "Section 6.3, Figure 4",
+        _FASHION_MNIST,
+        _scales(
+            {
+                "variance": "gamma=0,0.8;alpha=0,10,100,1000;beta=0.1,1,5",
+                # The spike whose standard deviation, not variance, is 0.05.
+                "deviation": "spike_variance=0.0025;alpha=0,10,100,1000;beta=1",
+            },
+            ("variance", "gamma=0.8;alpha=1000;beta=1"),
+            _SMALL_FASHION,
+            cpu=Scale(
+                {},
+                3,
+                "--max_train_examples=20000 --batch_size=100 --epochs=15",
+                hours=6.0,
+                changes="3,000 steps of 100 images instead of 9,600 of 500 (300,000 "
+                "images seen instead of 4.8 million), of 20,000 training images; 3 "
+                "networks a point instead of 8",
+            ),
+            paper=Scale({}, 8),
+        ),
+    ),
+    "fig5": Definition(
+        "Which dimensions classes use, and what one dimension changes",
+        "Section 6.3, Figure 5",
+        _FASHION_MNIST,
+        _scales(
+            {"network": "gamma=0.8;alpha=1000;beta=1"},
+            ("network", "gamma=0.8;alpha=1000;beta=1"),
+            _SMALL_FASHION,
+            cpu=Scale(
+                {},
+                3,
+                "--batch_size=100 --epochs=20",
+                hours=0.7,
+                changes="12,000 steps of 100 images instead of 9,600 of 500 (1.2 "
+                "million images seen instead of 4.8 million)",
+            ),
+            paper=Scale({}, 1),
+        ),
+    ),
+    "theory": Definition(
+        "Theorems 1 and 2, Corollaries 1 and 2, on networks",
+        "Section 4",
+        "",
+        {
+            "smoke": Scale({}, 1, changes="one network a prior, few data"),
+            "cpu": Scale({}, 3, hours=0.1, changes="the paper proves these"),
+            "paper": Scale({}, 10, hours=0.3, changes="the paper proves these"),
+        },
+    ),
+    "estimators": Definition(
+        "Bias and spread of estimates of D against the batch size",
+        "Section 5, and the topic of the paper's Appendix C",
+        "",
+        {
+            "smoke": Scale({}, 1, changes="few data and repetitions"),
+            "cpu": Scale({}, 1, hours=0.2, changes="the paper has no such figure"),
+            "paper": Scale({}, 1, hours=0.2, changes="the paper has no such figure"),
+        },
+    ),
+}
+
+
+def configure(figure: str, scale: str, output_dir: Path, **point: Any) -> Any:
+    """Gives the settings of one network.
+
+    Args:
+        figure: A key of FIGURES.
+        scale: One of SCALES.
+        output_dir: Of its sweep.
+        **point: The cell's settings and the seed.
+    """
+    return dataclasses.replace(
+        ExperimentConfig.from_flags(settings_text(figure, scale)),
+        output_dir=str(output_dir),
+        **point,
+    )
+
+
+def settings_text(figure: str, scale: str) -> str:
+    """Gives the flagfile of a figure: shared settings, and its grids as comments.
+
+    Args:
+        figure: A key of FIGURES.
+        scale: One of SCALES.
+    """
+    definition = FIGURES[figure]
+    size = definition.scales[scale]
+    lines = [f"# {definition.title}: {definition.section}, scale {scale}."]
+    lines += [
+        f"# Panel {name!r}: --grid={grid};seed=0:{size.seeds}"
+        for name, grid in size.panels.items()
+    ]
+    changed = [flag.partition("=")[0] for flag in size.flags.split()]
+    lines += [
+        line
+        for line in definition.flags.split()
+        if line.partition("=")[0] not in changed
+    ]
+    return "\n".join([*lines, *size.flags.split()]) + "\n"

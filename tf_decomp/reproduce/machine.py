@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a figure's name to its files in docs/results."""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from tf_decomp.errors import InputError
+from tf_decomp.plots import save_figure
+from tf_decomp.reproduce.classes import measure_classes
+from tf_decomp.reproduce.curves import (
+    draw_estimators,
+    draw_fig2,
+    draw_fig4,
+    draw_theory,
+)
+from tf_decomp.reproduce.definitions import FIGURES, SCALES, settings_text
+from tf_decomp.reproduce.estimators import estimator_rows
+from tf_decomp.reproduce.measures import (
+    measure_clusters,
+    measure_disentanglement,
+    measure_sparsity,
+)
+from tf_decomp.reproduce.pictures import draw_fig1, draw_fig3, draw_fig5
+from tf_decomp.reproduce.readme import readme_text
+from tf_decomp.reproduce.results import write_verdicts
+from tf_decomp.reproduce.runs import Measure, trained_rows
+from tf_decomp.reproduce.statistics import Row
+from tf_decomp.reproduce.tables import COLUMNS, read_rows, write_rows
+from tf_decomp.reproduce.theorems import theorem_rows
+from tf_decomp.run_files import write_text
+
+_MEASURES: dict[str, Measure] = {
+    "fig1": measure_clusters,
+    "fig2": measure_disentanglement,
+    "fig3": measure_clusters,
+    "fig4": measure_sparsity,
+    "fig5": measure_classes,
+}
+_COMPUTED: dict[str, Callable[[str, int], list[Row]]] = {
+    "theory": theorem_rows,
+    "estimators": estimator_rows,
+}
+_DRAWINGS: dict[str, Callable[[Sequence[Row]], Figure]] = {
+    "fig1": draw_fig1,
+    "fig2": draw_fig2,
+    "fig3": draw_fig3,
+    "fig4": draw_fig4,
+    "fig5": draw_fig5,
+    "theory": draw_theory,
+    "estimators": draw_estimators,
+}
+
+
+def reproduce(
+    figure: str,
+    scale: str,
+    results_dir: Path,
+    runs_dir: Path,
+    seeds: int = 0,
+    parallel: int = 0,
+) -> None:
+    """Trains what is missing of a figure and writes its files after every round.
+
+    A round is every cell with one more seed. The same call continues.
+
+    Args:
+        figure: A key of FIGURES, or `all`.
+        scale: One of SCALES.
+        results_dir: Gets FIGURE/ and claims.json.
+        runs_dir: Where runs are kept.
+        seeds: How many rounds; 0 for the scale's own number.
+        parallel: Runs at once; 0 for the number of cores.
+
+    Raises:
+        InputError: A name is not known, results of a larger scale are in the way, or
+            no network finished.
+        OSError: A folder cannot be written.
+
+    Example:
+        >>> reproduce("fig3", "cpu", Path("docs/results"), Path("runs/reproduce"))
+    """
+    for name in _names(figure, scale):
+        _refuse_smaller(results_dir / name / "data.csv", scale)
+        rows: list[Row] = []
+        for seed in range(seeds or FIGURES[name].scales[scale].seeds):
+            print(f"{name}, scale {scale}: seed {seed}", flush=True)
+            rows += _round(name, scale, seed, runs_dir, parallel)
+            if not rows:
+                raise InputError(
+                    f"{name}: no network of seed {seed} finished; read the lines above"
+                )
+            write_rows(results_dir / name / "data.csv", name, rows)
+            redraw(name, scale, results_dir)
+
+
+def redraw(figure: str, scale: str, results_dir: Path) -> None:
+    """Writes figure, README, config.flags and claims.json from the table alone.
+
+    Args:
+        figure: A key of FIGURES, or `all`.
+        scale: That the tables must have.
+        results_dir: Holds FIGURE/data.csv.
+
+    Raises:
+        InputError: A name is not known, or there is no table of that scale.
+
+    Example:
+        >>> redraw("fig3", "cpu", Path("docs/results"))
+    """
+    names = _names(figure, scale)
+    for name in names:
+        folder = results_dir / name
+        table = folder / "data.csv"
+        rows = read_rows(table) if table.exists() else []
+        found = rows[0].get("scale") if rows else None
+        if found != scale:
+            raise InputError(
+                f"{table}: expected results of scale {scale}; found {found}; run "
+                f"--figure={name} --scale={scale} without --plot_only first"
+            )
+        drawing = _DRAWINGS[name](rows)
+        for ending in ("png", "svg"):
+            save_figure(drawing, folder / f"figure.{ending}")
+        write_text(folder / "config.flags", settings_text(name, scale))
+    claims = write_verdicts(results_dir)
+    for name in names:
+        folder = results_dir / name
+        mine = [claim for claim in claims if claim["figure"] == name]
+        rows = read_rows(folder / "data.csv")
+        notes = folder / "notes.md"
+        text = notes.read_text(encoding="utf-8") if notes.exists() else ""
+        write_text(folder / "README.md", readme_text(name, scale, rows, mine, text))
+
+
+def _round(
+    name: str, scale: str, seed: int, runs_dir: Path, parallel: int
+) -> list[Row]:
+    if name in _COMPUTED:
+        return _COMPUTED[name](scale, seed)
+    train = functools.partial(trained_rows, name, scale, seed, runs_dir)
+    return train(_MEASURES[name], COLUMNS[name], parallel)
+
+
+def _names(figure: str, scale: str) -> list[str]:
+    if figure not in (*FIGURES, "all") or scale not in SCALES:
+        raise InputError(
+            f"expected --figure={'|'.join(FIGURES)}|all and --scale="
+            f"{'|'.join(SCALES)}; received {figure!r} and {scale!r}"
+        )
+    return list(FIGURES) if figure == "all" else [figure]
+
+
+def _refuse_smaller(table: Path, scale: str) -> None:
+    """Refuses to replace results of a larger scale by those of a smaller one."""
+    rows = read_rows(table) if table.exists() else []
+    found = rows[0].get("scale", SCALES[0]) if rows else SCALES[0]
+    if SCALES.index(found) > SCALES.index(scale):
+        raise InputError(
+            f"{table}: holds results of scale {found}, larger than {scale}; choose "
+            "another --results_dir"
+        )

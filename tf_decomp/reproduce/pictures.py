@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The figures that are pictures: densities of q(z) (1 and 3), classes (5)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+
+from tf_decomp.plots.densities import draw_contours, normal_shares, pixel_extent
+from tf_decomp.plots.style import CLASS_COLORS, DATA_COLOR, STYLE
+from tf_decomp.reproduce.drawing import networks_a_cell, write_caption
+from tf_decomp.reproduce.samples import choose
+from tf_decomp.reproduce.statistics import Row, mean_number
+
+_FRAME = (-2.0, 2.0, -2.0, 2.0)
+_POINTS = 121
+_MODES = np.array([[0.0, 1.0], [0.0, -1.0], [1.0, 0.0], [-1.0, 0.0]])
+_MODE_VARIANCE = 0.03
+_ELLIPSES = 25
+_SHOWN_CLASSES = ("trouser", "dress", "shirt")
+
+
+@mpl.rc_context(STYLE)
+def draw_fig1(rows: Sequence[Row]) -> Figure:
+    """Draws encodings above, q(z) against the prior below, a column each network.
+
+    Args:
+        rows: Of its table.
+    """
+    names = list(dict.fromkeys(row["panel"] for row in rows))
+    figure = Figure(figsize=(2.5 * len(names) + 0.4, 6.2), layout="constrained")
+    panels = figure.subplots(2, len(names), squeeze=False, sharex=True, sharey=True)
+    for (above, below), name in zip(panels.T, names, strict=True):
+        mine = choose(rows, "kind", panel=name)
+        means, deviations = _encodings(mine)
+        _draw_ellipses(above, means, deviations)
+        _draw_aggregate(below, means, deviations)
+        networks = choose(mine, "overlap")
+        settings = rf"$\alpha$ = {mine[0]['alpha']:g}, $\beta$ = {mine[0]['beta']:g}"
+        above.set_title(f"{settings}\n{_words(networks, 'overlap')} overlap")
+        below.set_title(
+            f"{_words(networks, 'joint_mmd')} joint MMD\n"
+            f"{_words(networks, 'inclusive_kl')} nats KL(p || q)"
+        )
+    panels[0, 0].set_ylabel("encodings q(z|x)")
+    panels[1, 0].set_ylabel("q(z), prior's contours")
+    n = networks_a_cell(choose(rows, "overlap"), "panel").replace("point", "column")
+    text = "Overlap: data that could have given a code (1: lookup table; 400: all)."
+    write_caption(figure, rows, f"{text} Numbers: mean and standard error, {n}.")
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def draw_fig3(rows: Sequence[Row]) -> Figure:
+    """Draws q(z) for each alpha and beta, as the paper's Figure 3.
+
+    Args:
+        rows: Of its table.
+    """
+    tops = [name for name in ("beta", "alpha") if choose(rows, "kind", panel=name)]
+    cells = {name: _cells(choose(rows, "kind", panel=name)) for name in tops}
+    width = max(map(len, cells.values()))
+    figure = Figure(figsize=(2.4 * width + 0.3, 2.9 * len(tops) + 0.4))
+    figure.set_layout_engine("constrained")
+    panels = figure.subplots(len(tops), width, squeeze=False, sharex=True, sharey=True)
+    for line, name in zip(panels, tops, strict=True):
+        for panel, (alpha, beta) in zip(line, cells[name], strict=False):
+            mine = choose(rows, "kind", panel=name, alpha=alpha, beta=beta)
+            _draw_aggregate(panel, *_encodings(mine))
+            networks = choose(mine, "overlap")
+            panel.set_title(
+                rf"$\alpha$ = {alpha:g}, $\beta$ = {beta:g}"
+                f"\noverlap {_words(networks, 'overlap')}"
+                f"\nMMD {_words(networks, 'joint_mmd')}",
+                fontsize=8,
+            )
+        for panel in line[len(cells[name]) :]:
+            panel.remove()
+    n = networks_a_cell(choose(rows, "overlap"), "panel", "alpha", "beta")
+    text = "q(z) of one network on its test set, under the prior's contours. Numbers: "
+    write_caption(figure, rows, f"{text}mean and standard error, {n}.")
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def draw_fig5(rows: Sequence[Row]) -> Figure:
+    """Draws mean |z_d| of three classes, and images along a dimension each.
+
+    Args:
+        rows: Of its table.
+    """
+    figure = Figure(figsize=(8.6, 9.0), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.6))
+    upper, lower = parts
+    panels = upper.subplots(3, 1, sharex=True, sharey=True)
+    for index, (panel, name) in enumerate(zip(panels, _SHOWN_CLASSES, strict=True)):
+        mine = choose(rows, "magnitude", **{"class": name})
+        dimensions, means, errors = (
+            [row[key] for row in mine]
+            for key in ("dimension", "magnitude", "magnitude_standard_error")
+        )
+        panel.bar(
+            dimensions,
+            means,
+            yerr=2 * np.array(errors),
+            color=CLASS_COLORS[index],
+            error_kw={"elinewidth": 0.8},
+        )
+        panel.set_title(f"{name}, n = {int(mine[0]['n'])}")
+        panel.set_ylabel("mean of $|z_d|$")
+    panels[-1].set_xlabel("latent dimension d")
+    frames = choose(rows, "pixels")
+    data = list(dict.fromkeys(row["datum"] for row in frames))
+    steps = sorted({row["step"] for row in frames})
+    images = lower.subplots(len(steps), len(data), squeeze=False)
+    for column, datum in zip(images.T, data, strict=True):
+        for panel, step in zip(column, steps, strict=True):
+            (row,) = choose(frames, "pixels", datum=datum, step=step)
+            panel.imshow(_image(row["pixels"]), cmap="gray", vmin=0, vmax=255)
+            panel.axis("off")
+        column[0].set_title(f"{row['class']}\n$z_{{{row['dimension']:g}}}$", fontsize=8)
+    text = "Above: bars \N{PLUS-MINUS SIGN}2 standard errors. Below: the datum, then "
+    write_caption(figure, rows, text + "decoded from $z_d$ to $z_d$ + sign($z_d$).")
+    return figure
+
+
+def _cells(rows: Sequence[Row]) -> list[tuple[float, float]]:
+    return sorted({(row["alpha"], row["beta"]) for row in rows})
+
+
+def _words(rows: Sequence[Row], column: str) -> str:
+    number = mean_number(column, (row[column] for row in rows))
+    if number.n < 2:
+        return f"{number.value:.3g}"
+    return f"{number.value:.3g} \N{PLUS-MINUS SIGN} {number.standard_error:.1g}"
+
+
+def _encodings(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
+    """Gives means and standard deviations [n, 2] of the network that has them."""
+    points = choose(rows, "mean_1")
+    columns = (("mean_1", "mean_2"), ("deviation_1", "deviation_2"))
+    first, second = (
+        np.array([[row[name] for name in pair] for row in points]).reshape(-1, 2)
+        for pair in columns
+    )
+    return first, second
+
+
+def _density(means: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    """Gives the density of a mixture of normals on the frame's grid."""
+    x, y = (
+        normal_shares(means[:, d], deviations[:, d], -2.0, 2.0, _POINTS) for d in (0, 1)
+    )
+    return y.T @ x / len(means)
+
+
+def _draw_aggregate(axes: Axes, means: np.ndarray, deviations: np.ndarray) -> None:
+    axes.set(xlim=_FRAME[:2], ylim=_FRAME[2:], aspect="equal")
+    if not len(means):  # the network of the first seed did not finish
+        return
+    density = _density(means, deviations)
+    axes.imshow(
+        density,
+        origin="lower",
+        extent=pixel_extent(_FRAME, density.shape),
+        cmap="Blues",
+        vmin=0.0,
+    )
+    prior = _density(_MODES, np.full_like(_MODES, _MODE_VARIANCE**0.5))
+    draw_contours(axes, prior, _FRAME, (0.5, 0.9))
+
+
+def _draw_ellipses(axes: Axes, means: np.ndarray, deviations: np.ndarray) -> None:
+    """Draws the means, and two standard deviations of some encodings."""
+    axes.plot(*means.T, linestyle="none", marker=".", markersize=2, color="black")
+    for index in range(0, len(means), max(1, len(means) // _ELLIPSES)):
+        width, height = 4 * deviations[index]
+        axes.add_patch(
+            Ellipse(means[index], width, height, color=DATA_COLOR, alpha=0.25)
+        )
+    axes.set(xlim=_FRAME[:2], ylim=_FRAME[2:], aspect="equal")
+
+
+def _image(text: str) -> np.ndarray:
+    values = np.frombuffer(bytes.fromhex(text), np.uint8)
+    side = int(len(values) ** 0.5)
+    return values.reshape(side, side)

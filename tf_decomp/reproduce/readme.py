@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The README.md of a figure: what it shows, how far it went, what follows."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from tf_decomp.reproduce.definitions import FIGURES
+from tf_decomp.reproduce.samples import choose, levels
+from tf_decomp.reproduce.statistics import Row
+
+
+def readme_text(
+    figure: str,
+    scale: str,
+    rows: Sequence[Row],
+    claims: Sequence[dict[str, Any]],
+    notes: str,
+) -> str:
+    """Gives the README of a figure.
+
+    Args:
+        figure: A key of FIGURES.
+        scale: One of SCALES.
+        rows: Its table.
+        claims: Entries of claims.json on it.
+        notes: What was written by hand in notes.md.
+    """
+    definition = FIGURES[figure]
+    size = definition.scales[scale]
+    command = f"python bin/reproduce.py --figure={figure} --scale={scale}"
+    parts = [
+        f"# {definition.title}",
+        f"{definition.section} of the paper, scale `{scale}`, written by\n\n"
+        f"    {command}\n\nand redrawn from [data.csv](data.csv) with `--plot_only`.",
+        "![the figure](figure.png)",
+        f"What this scale changes from the paper: {size.changes}. "
+        f"Planned: {size.seeds} seed{'s' if size.seeds > 1 else ''}"
+        + (f", about {size.hours:g} hours on two cores." if size.hours else "."),
+        f"Reached: {_reached(rows)}.",
+        _above_chance(rows),
+        _verdicts(claims),
+        notes.strip(),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _reached(rows: Sequence[Row]) -> str:
+    seeds = levels(rows, "seed")
+    networks = {(row["seed"], row.get("panel"), *_cell(row)) for row in rows if seeds}
+    if not seeds:
+        return f"{len(rows)} rows"
+    return _count(seeds, "seed") + ", " + _count(networks, "network")
+
+
+def _count(things: Collection[Any], name: str) -> str:
+    return f"{len(things)} {name}" + "s" * (len(things) != 1)
+
+
+def _cell(row: Row) -> tuple[Any, ...]:
+    settings = ("prior", "df", "gamma", "spike_variance", "alpha", "beta")
+    return tuple(row.get(name) for name in settings)
+
+
+def _above_chance(rows: Sequence[Row]) -> str:
+    """Says how far scores are from those of meaningless codes."""
+    lines = []
+    for score, chance, name in (
+        ("factor_vae_score", "factor_vae_chance", "FactorVAE score"),
+        ("hoyer", "hoyer_chance", "Hoyer sparsity"),
+    ):
+        mine = choose(rows, chance)
+        if mine:
+            scores = [row[score] for row in mine]
+            level = np.mean([row[chance] for row in mine])
+            lines.append(
+                f"Chance: meaningless codes have a {name} of {level:.3f}; the networks "
+                f"have {min(scores):.3f} to {max(scores):.3f}, mean "
+                f"{np.mean(scores):.3f}."
+            )
+    return "\n".join(lines)
+
+
+def _verdicts(claims: Sequence[dict[str, Any]]) -> str:
+    if not claims:
+        return ""
+    blocks = ["## Verdicts"]
+    for claim in claims:
+        rule = " ".join(str(claim["rule"]).split())
+        text = claim["claim"][0].upper() + claim["claim"][1:]
+        lines = [
+            f"**{claim['id']}: {claim['verdict']}.** {text}.",
+            f"Rule: {rule}",
+            "| evidence | value | standard error | n |\n|---|---|---|---|\n"
+            + "\n".join(_line(number) for number in claim["evidence"]),
+        ]
+        blocks += lines if claim["evidence"] else lines[:2]
+    return "\n\n".join(blocks)
+
+
+def _line(number: dict[str, Any]) -> str:
+    name = number["name"].replace("|", "\\|")
+    error = number["standard_error"]
+    known = "" if np.isnan(error) else f"{error:.2g}"
+    return f"| {name} | {number['value']:.4g} | {known} | {number['n']} |"

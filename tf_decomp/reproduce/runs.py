@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trains a figure's networks in rounds and measures them, each once."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tf_decomp.reproduce.definitions import FIGURES, configure
+from tf_decomp.reproduce.statistics import Row
+from tf_decomp.run_files import RunFiles, write_json
+from tf_decomp.sweep import Run, sweep
+
+# Gives the rows of one trained network, without its settings.
+Measure = Callable[[RunFiles], Sequence[Row]]
+# Settings of a network that are columns of its rows.
+_SETTINGS = ("prior", "df", "gamma", "spike_variance", "alpha", "beta", "seed")
+
+
+def trained_rows(
+    figure: str,
+    scale: str,
+    seed: int,
+    runs_dir: Path,
+    measure: Measure,
+    columns: Sequence[str],
+    parallel: int = 0,
+) -> list[Row]:
+    """Trains all cells of a figure with one seed; gives the rows of those finished.
+
+    So that rounds of rising seeds are balanced designs at any time. The runs are in
+    RUNS_DIR/DATASET-SETTINGS/round-SEED/GRID, where SETTINGS stands for all that the
+    figure's cells share; finished ones are not trained again, and figures of the same
+    settings share them.
+
+    Args:
+        figure: A key of FIGURES.
+        scale: One of SCALES.
+        seed: Of the round.
+        runs_dir: Where runs are kept.
+        measure: Gives a network's rows.
+        columns: Of the figure's table.
+        parallel: Runs at once, 0 for the default.
+    """
+    rows: list[Row] = []
+    for panel, grid in FIGURES[figure].scales[scale].panels.items():
+        shared = configure(figure, scale, Path())
+        digest = hashlib.sha256(shared.to_flags().encode()).hexdigest()[:8]
+        folder = runs_dir / f"{shared.dataset}-{digest}" / f"round-{seed}"
+        folder /= grid.replace(";", "_")
+        settings = functools.partial(configure, figure, scale, folder)
+        runs = sweep(f"{grid};seed={seed}", settings, parallel=parallel)
+        for run in runs:
+            if run.status == "finished":
+                cell = {"scale": scale, "panel": panel, **_settings(run)}
+                cell = {k: v for k, v in cell.items() if k in columns}
+                rows += [{**cell, **row} for row in _measured(run, figure, measure)]
+    return rows
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    values = {name: getattr(run.config, name) for name in _SETTINGS}
+    if run.config.prior != "student_t":
+        values["df"] = None
+    return values
+
+
+def _measured(run: Run, figure: str, measure: Measure) -> Sequence[Row]:
+    """Measures a network, or reads what was measured since it was trained."""
+    files = RunFiles(run.config.output_dir)
+    path = files.root / f"{figure}.json"
+    trained = files.metrics.stat().st_mtime
+    if not path.exists() or path.stat().st_mtime < trained:
+        write_json(path, measure(files))
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    return [{k: v for k, v in row.items() if v is not None} for row in rows]
