@@ -157,7 +157,7 @@ def pair(
     return pair
 
 
-def test_two_workers_end_as_one_that_was_left_alone(pair: Pair, tmp_path: Path) -> None:
+def check_against_one_worker(pair: Pair, tmp_path: Path) -> None:
     """Adam with its moments: 30 steps, in which rounding has not grown yet."""
     train(
         ExperimentConfig.from_flags(
@@ -185,19 +185,19 @@ def test_two_workers_end_as_one_that_was_left_alone(pair: Pair, tmp_path: Path) 
         assert metrics[name]["value"] == pytest.approx(result["value"], 1e-5)
 
 
-def test_workers_hold_the_same_bits_and_print_the_same_results(pair: Pair) -> None:
+def check_workers_against_each_other(pair: Pair) -> None:
     """Weights, moments, counters, means; each judged its own on the whole test set."""
     first, second = (log.splitlines() for log in pair.logs())
     said = [line for line in first if line.startswith(("state", "test/"))]
     states = [line for line in said if line.startswith("state")]
-    # The state at the end is printed twice: validation, then the test set.
-    assert len(states) == EPOCHS - SAVED + 1
-    assert len(set(states)) == EPOCHS - SAVED
+    # One at the validation of each epoch, one at the test set.
+    assert len(states) == len(set(states)) == EPOCHS - SAVED + 1
     assert len([line for line in said if line.startswith("test/")]) == 5
     assert said == [line for line in second if line.startswith(("state", "test/"))]
 
 
-def test_the_first_worker_alone_writes(pair: Pair) -> None:
+def check_files(pair: Pair) -> None:
+    """The first worker alone writes."""
     files = pair.files
     assert files.metrics.exists()
     assert not (pair.folder / "worker1").exists()
@@ -206,6 +206,13 @@ def test_the_first_worker_alone_writes(pair: Pair) -> None:
     loc = served.encode(np.zeros([3, *pair.data_shape], "float32"))["loc"]
     assert np.isfinite(loc).all()
     assert len(loc) == 3
+
+
+def test_two_workers_killed_and_resumed(pair: Pair, tmp_path: Path) -> None:
+    """One test, so that processes of pytest do not each make the pair."""
+    check_against_one_worker(pair, tmp_path)
+    check_workers_against_each_other(pair)
+    check_files(pair)
 
 
 @pytest.mark.slow

@@ -399,6 +399,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, done.stdout
 
 
+@pytest.mark.slow
 def test_smoke_makes_every_figure(smoke: tuple[Path, str]) -> None:
     folder, _ = smoke
     for figure in FIGURES:
@@ -413,6 +414,7 @@ def test_smoke_makes_every_figure(smoke: tuple[Path, str]) -> None:
             assert tuple(next(csv.reader(file))) == COLUMNS[figure]
 
 
+@pytest.mark.slow
 def test_smoke_fills_the_columns(smoke: tuple[Path, str]) -> None:
     folder, _ = smoke
     # What a scale or a figure does not have: df is the Student-t's.
@@ -431,6 +433,7 @@ def test_smoke_fills_the_columns(smoke: tuple[Path, str]) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_smoke_judges_every_claim(smoke: tuple[Path, str]) -> None:
     folder, out = smoke
     claims = json.loads((folder / "results" / "claims.json").read_text())
@@ -445,6 +448,7 @@ def test_smoke_judges_every_claim(smoke: tuple[Path, str]) -> None:
         assert f"{claim}: {verdict}\n" in out
 
 
+@pytest.mark.slow
 def test_smoke_rotates_trained_networks(smoke: tuple[Path, str]) -> None:
     folder, _ = smoke
     rows = read_rows(folder / "results" / "theory" / "data.csv")
@@ -455,6 +459,7 @@ def test_smoke_rotates_trained_networks(smoke: tuple[Path, str]) -> None:
     assert abs(turned["difference"]) > 5 * turned["difference_standard_error"]
 
 
+@pytest.mark.slow
 def test_smoke_is_redrawn_equally(smoke: tuple[Path, str]) -> None:
     folder, _ = smoke
     figures = {name: folder / "results" / name / "figure.png" for name in FIGURES}
