@@ -18,8 +18,8 @@ LEVELS = (
     "divergences networks replicas",
     "objectives objective_means set_divergence theory",
     "launches step_noise training vae metrics evaluation_rows export model_card report",
-    "config builders strategies callbacks failure_search figures evaluation_figures "
-    "experiment evaluation sweep",
+    "config builders strategies callbacks failure_search finished_run figures "
+    "evaluation_figures experiment evaluation sweep",
     "reproduce cli",
 )
 RANK = {

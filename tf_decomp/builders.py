@@ -20,7 +20,7 @@ from tf_decomp.priors import (
 from tf_decomp.vae import DecompositionVAE
 
 # Section 6.2: one mode on each half-axis.
-_MIXTURE_LOCS = ((0, 1), (0, -1), (1, 0), (-1, 0))
+MIXTURE_LOCS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
 def build_vae(
@@ -85,7 +85,7 @@ def _build_prior(config: ExperimentConfig, x: np.ndarray | None) -> Prior:
     if config.prior == "student_t":
         return StudentTPrior(latent_dim, config.df)
     if config.prior == "normal_mixture":
-        return NormalMixturePrior(_MIXTURE_LOCS, config.mixture_variance)
+        return NormalMixturePrior(MIXTURE_LOCS, config.mixture_variance)
     if config.prior == "spike_and_slab":
         return SpikeAndSlabPrior(latent_dim, config.gamma, config.spike_variance)
     if config.prior == "normal_pca":

@@ -5,12 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp.config import ExperimentConfig
-from tf_decomp.data import load_dataset, make_pipeline
 from tf_decomp.errors import InputError
 from tf_decomp.evaluation_figures import collect_codes, draw_evaluation
 from tf_decomp.evaluation_rows import (
@@ -22,7 +19,7 @@ from tf_decomp.evaluation_rows import (
     regularisation_rows,
     sparsity_rows,
 )
-from tf_decomp.metrics.encodings import encode_data
+from tf_decomp.finished_run import load_finished_run
 from tf_decomp.metrics.likelihood import marginal_log_likelihood
 from tf_decomp.metrics.overlap import OverlapReport, overlap_report
 from tf_decomp.metrics.regularisation import RegularisationReport, regularisation_report
@@ -76,17 +73,7 @@ def evaluate_run(run_dir: Path, groups: Sequence[str] = tuple(GROUPS)) -> Path:
     """
     files = RunFiles(run_dir)
     _check_groups(groups)
-    if not files.metrics.exists():
-        raise InputError(
-            f"{run_dir}: holds no finished run (no metrics.json); train it first"
-        )
-    config = ExperimentConfig.from_flags(files.config.read_text(encoding="utf-8"))
-    vae = keras.models.load_model(files.model)
-    test = load_dataset(
-        config.dataset, config.data_dir or None, config.image_size, seed=config.seed
-    ).test
-    batches = make_pipeline(test, min(500, len(test.x)), shuffle=False, seed=0)
-    posterior = encode_data(vae, batches)
+    config, vae, test, posterior = load_finished_run(files)
     rows, verdicts = _judge_factors(posterior, vae.prior.distribution, groups)
     if "likelihood" in groups:
         x = test.examples(slice(_LIKELIHOOD_EXAMPLES))

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.data import Split
+from tf_decomp.finished_run import decode_moved
 from tf_decomp.plots import (
     class_magnitudes,
     interpolations,
@@ -153,13 +154,7 @@ def _draw_interpolations(
     relative = np.abs(starts) / np.maximum(codes.means.std(axis=0), 1e-6)
     relative[:, codes.order[_NUM_TRAVERSED * 2 :]] = 0  # dimensions that hardly vary
     dimensions = relative.argmax(axis=1)
-    rows = np.arange(count)
-    direction = np.sign(starts[rows, dimensions])
-    latents = np.repeat(starts[:, None], _INTERPOLATION_STEPS, axis=1)
-    steps = np.linspace(0, 1, _INTERPOLATION_STEPS)
-    latents[rows, :, dimensions] += direction[:, None] * steps
-    decoded = vae.decode(latents.reshape(-1, latents.shape[-1])).mean().numpy()
-    frames = decoded.reshape(count, _INTERPOLATION_STEPS, *vae.data_shape)
+    frames = decode_moved(vae, starts, dimensions, _INTERPOLATION_STEPS)
     labels = (
         None if test.labels is None else [str(label) for label in test.labels[:count]]
     )

@@ -4,8 +4,13 @@
 import numpy as np
 from scipy import ndimage
 
+from tf_decomp.finished_run import (
+    FinishedRun,
+    decode_moved,
+    load_finished_run,
+)
 from tf_decomp.metrics import hoyer_sparsity
-from tf_decomp.reproduce.measures import Trained, load_run
+from tf_decomp.reproduce.measures import read_metrics
 from tf_decomp.reproduce.statistics import Row
 from tf_decomp.run_files import RunFiles
 
@@ -29,14 +34,15 @@ def measure_classes(files: RunFiles) -> list[Row]:
     Args:
         files: Of the run.
     """
-    run = load_run(files)
+    run = load_finished_run(files)
+    metrics = read_metrics(files)
     codes, labels = run.posterior.mean().numpy(), np.asarray(run.test.labels)
     magnitudes = np.abs(codes)
     share, p_value = class_share(magnitudes, labels)
     network = {
         "kind": "network",
-        "log_likelihood": run.metrics["log_likelihood"],
-        "mmd": run.metrics["divergence"],
+        "log_likelihood": metrics["log_likelihood"],
+        "mmd": metrics["divergence"],
         "hoyer": hoyer_sparsity(codes).value,
         "permutation_p": p_value,
         "class_share": share,
@@ -97,23 +103,19 @@ def region_of_change(change: np.ndarray) -> tuple[float, float]:
     return float(held.max() / change.sum()), float(area)
 
 
-def _move(run: Trained, data: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Decodes codes whose largest dimension runs from z_d to z_d + sign(z_d).
+def _move(
+    run: FinishedRun, data: np.ndarray, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Moves the largest dimension of some data's codes.
 
     Returns the dimension of each datum and frames [n, steps, height, width].
     """
-    starts = run.posterior.mean().numpy()[data]
-    dimensions = np.abs(starts).argmax(axis=1)
-    every = np.arange(len(data))
-    latents = np.repeat(starts[:, None], steps, axis=1)
-    sign = np.sign(starts[every, dimensions])
-    latents[every, :, dimensions] += sign[:, None] * np.linspace(0, 1, steps)
-    flat = latents.reshape(-1, starts.shape[1])
-    frames = run.vae.decode(flat).mean().numpy()[..., 0]
-    return dimensions, frames.reshape(len(data), steps, *frames.shape[1:])
+    codes = run.posterior.mean().numpy()[data]
+    dimensions = np.abs(codes).argmax(axis=1)
+    return dimensions, decode_moved(run.vae, codes, dimensions, steps)[..., 0]
 
 
-def _moves(run: Trained) -> list[Row]:
+def _moves(run: FinishedRun) -> list[Row]:
     """Gives one row for each of the first data whose largest dimension is moved."""
     data, labels = np.arange(min(_MOVED, len(run.test.x))), np.asarray(run.test.labels)
     dimensions, frames = _move(run, data, 2)
@@ -147,7 +149,7 @@ def _magnitude_rows(magnitudes: np.ndarray, labels: np.ndarray) -> list[Row]:
     return rows
 
 
-def _frames(run: Trained) -> list[Row]:
+def _frames(run: FinishedRun) -> list[Row]:
     """Gives the pictures: step 0 is the datum, then z_d to z_d + sign(z_d)."""
     labels = np.asarray(run.test.labels)
     # The second of a class that is shown twice is its next datum.

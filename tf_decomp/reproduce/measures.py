@@ -2,18 +2,14 @@
 """What a figure asks of one trained network, on its test set."""
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow_probability import distributions as tfd
 
-from tf_decomp.config import ExperimentConfig
-from tf_decomp.data import Split, load_dataset, make_pipeline
 from tf_decomp.evaluation_rows import mapped_codes
+from tf_decomp.finished_run import FinishedRun, load_finished_run
 from tf_decomp.metrics import (
-    encode_data,
     factor_vae_score,
     hoyer_sparsity,
     mutual_information_gap,
@@ -22,48 +18,6 @@ from tf_decomp.metrics import (
 )
 from tf_decomp.reproduce.statistics import Row
 from tf_decomp.run_files import RunFiles
-from tf_decomp.vae import DecompositionVAE
-
-_BATCH = 500
-
-
-class Trained(NamedTuple):
-    """A finished run with the encodings of its test set.
-
-    Attributes:
-        config: Its settings.
-        vae: The model.
-        test: Its test set.
-        posterior: q(z|x) of it, batch shape [n].
-        metrics: What metrics.json holds, values only, without `test/`.
-    """
-
-    config: ExperimentConfig
-    vae: DecompositionVAE
-    test: Split
-    posterior: tfd.Distribution
-    metrics: dict[str, float]
-
-
-def load_run(files: RunFiles) -> Trained:
-    """Loads a finished run and encodes its test set.
-
-    Args:
-        files: Of the run.
-    """
-    config = ExperimentConfig.from_flags(files.config.read_text(encoding="utf-8"))
-    vae = keras.models.load_model(files.model)
-    test = load_dataset(
-        config.dataset,
-        config.data_dir or None,
-        config.image_size,
-        config.max_train_examples or None,
-        config.seed,
-    ).test
-    batches = make_pipeline(test, min(_BATCH, len(test.x)), shuffle=False, seed=0)
-    metrics = json.loads(files.metrics.read_text(encoding="utf-8"))
-    values = {k.removeprefix("test/"): v["value"] for k, v in metrics.items()}
-    return Trained(config, vae, test, encode_data(vae, batches), values)
 
 
 def measure_clusters(files: RunFiles) -> list[Row]:
@@ -72,12 +26,12 @@ def measure_clusters(files: RunFiles) -> list[Row]:
     Args:
         files: Of the run.
     """
-    run = load_run(files)
+    run = load_finished_run(files)
     overlap = overlap_report(run.posterior)
     match = regularisation_report(run.posterior, run.vae.prior)
     network = {
         "kind": "network",
-        **_fit(run),
+        **_fit(files),
         "overlap": overlap.overlap.value,
         "mutual_information": overlap.mutual_information.value,
         "encoder_entropy": overlap.encoder_entropy.value,
@@ -96,7 +50,7 @@ def measure_disentanglement(files: RunFiles) -> list[Row]:
     Args:
         files: Of the run.
     """
-    run = load_run(files)
+    run = load_finished_run(files)
     codes, factors = run.posterior.mean().numpy(), np.asarray(run.test.factors)
     score = factor_vae_score(codes, factors)
     # Normal priors are their own map.
@@ -104,7 +58,7 @@ def measure_disentanglement(files: RunFiles) -> list[Row]:
     other = score if mapped is None else factor_vae_score(mapped, factors)
     return [
         {
-            **_fit(run),
+            **_fit(files),
             "factor_vae_score": score.value,
             "factor_vae_chance": score.chance,
             "factor_vae_score_mapped": other.value,
@@ -121,12 +75,12 @@ def measure_sparsity(files: RunFiles) -> list[Row]:
     Args:
         files: Of the run.
     """
-    run = load_run(files)
+    run = load_finished_run(files)
     score = hoyer_sparsity(run.posterior.mean().numpy())
     return [
         {
-            **_fit(run),
-            "mmd": run.metrics["divergence"],
+            **_fit(files),
+            "mmd": read_metrics(files)["divergence"],
             "hoyer": score.value,
             "hoyer_active": score.active_value,
             "hoyer_chance": score.gaussian_value,
@@ -135,11 +89,22 @@ def measure_sparsity(files: RunFiles) -> list[Row]:
     ]
 
 
-def _fit(run: Trained) -> dict[str, float]:
-    return {name: run.metrics[name] for name in ("log_likelihood", "kl")}
+def read_metrics(files: RunFiles) -> dict[str, float]:
+    """Gives the values of metrics.json by name, without `test/`.
+
+    Args:
+        files: Of the run.
+    """
+    metrics = json.loads(files.metrics.read_text(encoding="utf-8"))
+    return {k.removeprefix("test/"): v["value"] for k, v in metrics.items()}
 
 
-def _rarest_mode_share(run: Trained) -> float:
+def _fit(files: RunFiles) -> dict[str, float]:
+    metrics = read_metrics(files)
+    return {name: metrics[name] for name in ("log_likelihood", "kl")}
+
+
+def _rarest_mode_share(run: FinishedRun) -> float:
     """Gives the least share of codes, one a datum, whose nearest mode is the same."""
     locs = np.array(run.vae.prior.get_config()["locs"])
     z = run.posterior.sample(seed=tf.constant([0, 4])).numpy()

@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
+from tf_decomp.builders import MIXTURE_LOCS
+from tf_decomp.config import ExperimentConfig
 from tf_decomp.plots.densities import draw_contours, normal_shares, pixel_extent
 from tf_decomp.plots.style import CLASS_COLORS, DATA_COLOR, STYLE
 from tf_decomp.reproduce.drawing import networks_a_cell, write_caption
@@ -18,8 +20,7 @@ from tf_decomp.reproduce.statistics import Row, mean_number
 
 _FRAME = (-2.0, 2.0, -2.0, 2.0)
 _POINTS = 121
-_MODES = np.array([[0.0, 1.0], [0.0, -1.0], [1.0, 0.0], [-1.0, 0.0]])
-_MODE_VARIANCE = 0.03
+_MIXTURE_VARIANCE = ExperimentConfig().mixture_variance  # no figure changes it
 _ELLIPSES = 25
 _SHOWN_CLASSES = ("trouser", "dress", "shirt")
 
@@ -170,7 +171,8 @@ def _draw_aggregate(axes: Axes, means: np.ndarray, deviations: np.ndarray) -> No
         cmap="Blues",
         vmin=0.0,
     )
-    prior = _density(_MODES, np.full_like(_MODES, _MODE_VARIANCE**0.5))
+    modes = np.array(MIXTURE_LOCS, float)
+    prior = _density(modes, np.full_like(modes, _MIXTURE_VARIANCE**0.5))
     draw_contours(axes, prior, _FRAME, (0.5, 0.9))
 
 

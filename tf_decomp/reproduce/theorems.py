@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import logsumexp
 
+from tf_decomp.builders import MIXTURE_LOCS
 from tf_decomp.networks import MLPDecoder, MLPEncoder
 from tf_decomp.priors import (
     NormalMixturePrior,
@@ -30,14 +31,13 @@ from tf_decomp.theory import (
 )
 from tf_decomp.vae import DecompositionVAE
 
-_MODES = ((0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0))
 _PRIORS: dict[str, Callable[[str], Prior]] = {
     "normal": lambda dtype: NormalPrior(2, dtype=dtype),
     "normal_anisotropic": lambda dtype: NormalPrior(
         2, variances=[1.7, 0.3], dtype=dtype
     ),
     "student_t": lambda dtype: StudentTPrior(2, df=3.0, dtype=dtype),
-    "normal_mixture": lambda dtype: NormalMixturePrior(_MODES, 0.03, dtype=dtype),
+    "normal_mixture": lambda dtype: NormalMixturePrior(MIXTURE_LOCS, 0.03, dtype=dtype),
     "spike_and_slab": lambda dtype: SpikeAndSlabPrior(2, dtype=dtype),
 }
 _NORMALS = ("normal", "normal_anisotropic")
