@@ -281,6 +281,7 @@ def run(call, n, d):
     value, gradients = step(call, loc, tf.ones([n, d]), z)
     return [float(value), *(float(tf.norm(g)) for g in gradients)]
 
+imported = status("VmRSS")
 for key, call in DIVERGENCES.items():
     run(call, 64, 64)
     gc.collect()
@@ -288,7 +289,8 @@ for key, call in DIVERGENCES.items():
         file.write("5")
     before = status("VmRSS")
     run(call, 4096, 64)
-    print(key, (status("VmHWM") - before) / 1024, status("VmHWM") * 1024)
+    peak = status("VmHWM")
+    print(key, (peak - before) / 1024, (peak - imported) / 1024)
 """
 
 
@@ -296,7 +298,12 @@ for key, call in DIVERGENCES.items():
     not Path("/proc/self/clear_refs").exists(), reason="the peak is Linux's to tell"
 )
 def test_no_tensor_of_every_pair_and_dimension_is_held() -> None:
-    """Value and gradient in a process below 1 GB, of which TensorFlow is most."""
+    """Value and gradient hold little, beside what TensorFlow and XLA hold anyway.
+
+    Libraries and compilers take 0.7 to 1 GB by the machine, so what counts is the peak
+    above the process that has compiled and run the same on 64 rows, and above the one
+    that has imported alone.
+    """
     # One [4096, 4096, 64] float32 tensor is 4096 MiB; [4096, 4096] is 64 MiB.
     finished = subprocess.run(
         [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=False
@@ -305,4 +312,4 @@ def test_no_tensor_of_every_pair_and_dimension_is_held() -> None:
     lines = [line.split() for line in finished.stdout.splitlines()]
     assert [key for key, *_ in lines] == list(DIVERGENCES)
     assert max(float(growth) for _, growth, _ in lines) < 150, lines
-    assert max(int(peak) for *_, peak in lines) < 1e9, lines
+    assert max(float(above) for *_, above in lines) < 500, lines
