@@ -29,7 +29,7 @@ IMAGE_SHAPES = {"dsprites": (64, 64, 1), "fashion_mnist": (32, 32, 1)}
 DSPRITES_FACTORS = (3, 6, 40, 32, 32)
 
 _STEPS_AN_EXECUTION = 50
-_STEPS_AN_EPOCH = 1000
+_STEPS_AN_EPOCH = 3000
 
 
 def build(dataset: str, **changes: Any) -> tf_decomp.DecompositionVAE:

@@ -140,11 +140,14 @@ def test_table_shows_median_spread_and_ratio() -> None:
     results["factor_vae"]["ours"] = [
         {"value": value, "memory_mb": 1.0} for value in (1.0, 2.0, 9.0)
     ]
-    results["factor_vae"]["torch"] = [{"value": 5.0, "memory_mb": 1.0}]
+    results["factor_vae"]["torch"] = [
+        {"value": value, "memory_mb": 1.0} for value in (5.0, 5.0, 18.0)
+    ]
     line = next(
         row for row in driver.table(results).splitlines() if "factor_vae" in row
     )
-    assert line.split()[2:7] == ["2", "(1-9)", "5", "(5-5)", "2.50"]
+    assert line.split()[2:7] == ["2", "(1-9)", "5", "(5-18)", "2.50"]
+    # Neighbours are compared: 5/1, 5/2, 18/9.
 
 
 def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
