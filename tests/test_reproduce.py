@@ -30,6 +30,7 @@ from tf_decomp.sweep import Run, parse_grid, plan_runs
 
 ROOT = Path(__file__).parents[1]
 TRAINED = [name for name in FIGURES if name.startswith("fig")]
+LEARNING = [name for name in TRAINED if name.endswith("learning")]
 
 
 def cells(figure: str, scale: str, seed: int = 0) -> list[ExperimentConfig]:
@@ -58,7 +59,10 @@ def test_settings_are_usable(figure: str, scale: str) -> None:
         return
     each = cells(figure, scale)
     assert len({dataclasses.replace(c, output_dir="") for c in each}) == len(each)
-    assert ExperimentConfig.from_flags(text).epochs == each[0].epochs
+    shared = ExperimentConfig.from_flags(text).to_texts()
+    for config in each:  # they differ in what the grid names alone
+        changed = {k for k, v in config.to_texts().items() if shared[k] != v}
+        assert all(f"{k}=" in text for k in changed - {"output_dir"}), changed
     if scale == "smoke":
         assert len(each) == 1
 

@@ -29,6 +29,14 @@ _PRIOR_NAMES = {
     "normal_mixture": "mixture of normals",
     "spike_and_slab": "spike and slab",
 }
+_LENGTHS = {"epochs": "epochs", "max_train_examples": "images, each seen once"}
+_CHANCE = {"factor_vae_score": "factor_vae_chance", "hoyer": "hoyer_chance"}
+_SCORE_NAMES = {
+    "factor_vae_score": "FactorVAE score",
+    "hoyer": "Hoyer sparsity",
+    "inclusive_kl": "KL(p || q), nats (lower is better)",
+    "log_likelihood": r"$E_q[\log p(x|z)]$, nats",
+}
 
 
 @mpl.rc_context(STYLE)
@@ -98,6 +106,32 @@ def draw_fig4(rows: Sequence[Row]) -> Figure:
     figure.legend(handles, names, loc="outside upper center", ncols=4)
     counts = networks_a_cell(rows, "gamma", "spike_variance", "alpha", "beta")
     write_caption(figure, rows, f"{_BAND} networks; {counts}.")
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def draw_learning(rows: Sequence[Row], score: str) -> Figure:
+    """Draws the score and the reconstruction against the length of training.
+
+    Args:
+        rows: Of the table.
+        score: Column of what the claims are judged by.
+    """
+    figure = Figure(figsize=(8.6, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2)
+    along = max(_LENGTHS, key=lambda name: len(levels(rows, name)))
+    columns = (score, "log_likelihood")
+    for index, (panel, column) in enumerate(zip(panels, columns, strict=True)):
+        draw_curve(panel, rows, along, column, "", index)
+        panel.set(xscale="log", xlabel=_LENGTHS[along], ylabel=_SCORE_NAMES[column])
+        chance = choose(rows, _CHANCE.get(column, ""))
+        if chance:
+            level = float(np.mean([row[_CHANCE[column]] for row in chance]))
+            panel.axhline(level, color="black", linestyle=":", label="chance")
+            panel.legend()
+        panel.grid(True)
+    n = networks_a_cell(rows, along)
+    write_caption(figure, rows, f"Networks of other lengths, each on its own; {n}.")
     return figure
 
 

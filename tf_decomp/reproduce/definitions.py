@@ -47,6 +47,8 @@ _SMALL_FASHION = (
     "--image_size=16 --latent_dim=2 --max_train_examples=200 --batch_size=100 "
     "--epochs=1"
 )
+_TINY_DSPRITES = "--image_size=16 --max_train_examples=512 --batch_size=512 --epochs=1"
+_ONE_NETWORK = "the paper shows no learning curve; one network a point"
 
 
 class Scale(NamedTuple):
@@ -121,7 +123,7 @@ FIGURES: Mapping[str, Definition] = {
                 "right": "prior=student_t;df=3,5,9,30,inf;beta=1",
             },
             ("left", "prior=normal;beta=1"),
-            "--image_size=16 --max_train_examples=512 --batch_size=512 --epochs=1",
+            _TINY_DSPRITES,
             cpu=Scale(
                 {},
                 10,
@@ -187,6 +189,52 @@ FIGURES: Mapping[str, Definition] = {
                 "million images seen instead of 4.8 million)",
             ),
             paper=Scale({}, 1),
+        ),
+    ),
+    # Learning curves: what the scale `cpu` of a data set was chosen by.
+    "fig2_learning": Definition(
+        "How long to train on dSprites",
+        "no figure of the paper; for Figure 2",
+        _DSPRITES,
+        _scales(
+            {
+                "examples": "max_train_examples=64,20000,50000,100000,200000,400000;"
+                "prior=normal;beta=1"
+            },
+            ("left", "prior=normal;beta=1"),
+            _TINY_DSPRITES,
+            cpu=Scale({}, 1, "--image_size=32 --epochs=1", 0.2, _ONE_NETWORK),
+            paper=Scale({}, 1, "--epochs=1", 0.6, _ONE_NETWORK),
+        ),
+    ),
+    "fig3_learning": Definition(
+        "How long to train on the pinwheel",
+        "no figure of the paper; for Figure 3",
+        _PINWHEEL,
+        _scales(
+            {"epochs": "epochs=20,50,100,200,500,1000;alpha=5;beta=0"},
+            ("alpha", "alpha=5;beta=0.01"),
+            "--epochs=10",
+            cpu=Scale({}, 1, hours=0.1, changes=_ONE_NETWORK),
+            paper=Scale({}, 1, hours=0.1, changes=_ONE_NETWORK),
+        ),
+    ),
+    "fig4_learning": Definition(
+        "How long to train on Fashion-MNIST",
+        "no figure of the paper; for Figures 4 and 5",
+        _FASHION_MNIST,
+        _scales(
+            {"epochs": "epochs=1,2,5,10,15,30;alpha=1000;beta=1"},
+            ("network", "gamma=0.8;alpha=1000;beta=1"),
+            _SMALL_FASHION,
+            cpu=Scale(
+                {},
+                1,
+                "--max_train_examples=20000 --batch_size=100",
+                0.3,
+                f"{_ONE_NETWORK}; batches of 100 of 20,000 images",
+            ),
+            paper=Scale({}, 1, changes=_ONE_NETWORK),
         ),
     ),
     "theory": Definition(

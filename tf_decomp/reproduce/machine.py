@@ -14,6 +14,7 @@ from tf_decomp.reproduce.curves import (
     draw_estimators,
     draw_fig2,
     draw_fig4,
+    draw_learning,
     draw_theory,
 )
 from tf_decomp.reproduce.definitions import FIGURES, SCALES, settings_text
@@ -21,6 +22,7 @@ from tf_decomp.reproduce.estimators import estimator_rows
 from tf_decomp.reproduce.measures import (
     measure_clusters,
     measure_disentanglement,
+    measure_match,
     measure_sparsity,
 )
 from tf_decomp.reproduce.pictures import draw_fig1, draw_fig3, draw_fig5
@@ -38,6 +40,9 @@ _MEASURES: dict[str, Measure] = {
     "fig3": measure_clusters,
     "fig4": measure_sparsity,
     "fig5": measure_classes,
+    "fig2_learning": measure_disentanglement,
+    "fig3_learning": measure_match,
+    "fig4_learning": measure_sparsity,
 }
 _COMPUTED: dict[str, Callable[[str, int], list[Row]]] = {
     "theory": theorem_rows,
@@ -49,6 +54,9 @@ _DRAWINGS: dict[str, Callable[[Sequence[Row]], Figure]] = {
     "fig3": draw_fig3,
     "fig4": draw_fig4,
     "fig5": draw_fig5,
+    "fig2_learning": functools.partial(draw_learning, score="factor_vae_score"),
+    "fig3_learning": functools.partial(draw_learning, score="inclusive_kl"),
+    "fig4_learning": functools.partial(draw_learning, score="hoyer"),
     "theory": draw_theory,
     "estimators": draw_estimators,
 }

@@ -27,21 +27,17 @@ def measure_clusters(files: RunFiles) -> list[Row]:
         files: Of the run.
     """
     run = load_finished_run(files)
-    overlap = overlap_report(run.posterior)
-    match = regularisation_report(run.posterior, run.vae.prior)
-    network = {
-        "kind": "network",
-        **_fit(files),
-        "overlap": overlap.overlap.value,
-        "mutual_information": overlap.mutual_information.value,
-        "encoder_entropy": overlap.encoder_entropy.value,
-        "aggregate_kl": match.kl.value,
-        "inclusive_kl": match.inclusive_kl.value,
-        "joint_mmd": match.joint_mmd.value,
-        "rarest_mode_share": _rarest_mode_share(run),
-        "n": overlap.n,
-    }
+    network = {"kind": "network", **_match(run, files)}
     return [network, *(_encodings(run.posterior) if run.config.seed == 0 else [])]
+
+
+def measure_match(files: RunFiles) -> list[Row]:
+    """Gives the two factors of a pinwheel network alone.
+
+    Args:
+        files: Of the run.
+    """
+    return [_match(load_finished_run(files), files)]
 
 
 def measure_disentanglement(files: RunFiles) -> list[Row]:
@@ -97,6 +93,22 @@ def read_metrics(files: RunFiles) -> dict[str, float]:
     """
     metrics = json.loads(files.metrics.read_text(encoding="utf-8"))
     return {k.removeprefix("test/"): v["value"] for k, v in metrics.items()}
+
+
+def _match(run: FinishedRun, files: RunFiles) -> Row:
+    overlap = overlap_report(run.posterior)
+    match = regularisation_report(run.posterior, run.vae.prior)
+    return {
+        **_fit(files),
+        "overlap": overlap.overlap.value,
+        "mutual_information": overlap.mutual_information.value,
+        "encoder_entropy": overlap.encoder_entropy.value,
+        "aggregate_kl": match.kl.value,
+        "inclusive_kl": match.inclusive_kl.value,
+        "joint_mmd": match.joint_mmd.value,
+        "rarest_mode_share": _rarest_mode_share(run),
+        "n": overlap.n,
+    }
 
 
 def _fit(files: RunFiles) -> dict[str, float]:

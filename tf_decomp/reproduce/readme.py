@@ -10,6 +10,14 @@ from tf_decomp.reproduce.definitions import FIGURES
 from tf_decomp.reproduce.samples import choose, levels
 from tf_decomp.reproduce.statistics import Row
 
+_LEARNING_CURVES = {
+    "fig1": "fig3_learning",
+    "fig2": "fig2_learning",
+    "fig3": "fig3_learning",
+    "fig4": "fig4_learning",
+    "fig5": "fig4_learning",
+}
+
 
 def readme_text(
     figure: str,
@@ -41,6 +49,7 @@ def readme_text(
         f"Reached: {_reached(rows)}.",
         _above_chance(rows),
         _verdicts(claims),
+        _learning_curve(figure),
         notes.strip(),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -60,7 +69,8 @@ def _count(things: Collection[Any], name: str) -> str:
 
 def _cell(row: Row) -> tuple[Any, ...]:
     settings = ("prior", "df", "gamma", "spike_variance", "alpha", "beta")
-    return tuple(row.get(name) for name in settings)
+    lengths = ("epochs", "max_train_examples")
+    return tuple(row.get(name) for name in (*settings, *lengths))
 
 
 def _above_chance(rows: Sequence[Row]) -> str:
@@ -80,6 +90,15 @@ def _above_chance(rows: Sequence[Row]) -> str:
                 f"{np.mean(scores):.3f}."
             )
     return "\n".join(lines)
+
+
+def _learning_curve(figure: str) -> str:
+    learning = _LEARNING_CURVES.get(figure)
+    if not learning:
+        return ""
+    link = f"[{FIGURES[learning].title}](../{learning}/README.md)"
+    picture = f"![learning curve](../{learning}/figure.png)"
+    return f"## Length of training\n\n{picture}\n\n{link}"
 
 
 def _verdicts(claims: Sequence[dict[str, Any]]) -> str:

@@ -16,7 +16,10 @@ from tf_decomp.sweep import Run, sweep
 # Gives the rows of one trained network, without its settings.
 Measure = Callable[[RunFiles], Sequence[Row]]
 # Settings of a network that are columns of its rows.
-_SETTINGS = ("prior", "df", "gamma", "spike_variance", "alpha", "beta", "seed")
+_SETTINGS = (
+    *("prior", "df", "gamma", "spike_variance", "alpha", "beta", "seed"),
+    *("epochs", "max_train_examples"),
+)
 
 
 def trained_rows(

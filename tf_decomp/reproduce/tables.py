@@ -16,6 +16,15 @@ _MATCH = (
     *("inclusive_kl", "joint_mmd", "rarest_mode_share"),
 )
 _CLUSTERS = ("scale", "kind", "panel", "alpha", "beta", "seed", "log_likelihood", "kl")
+_SCORES = (
+    *("factor_vae_score", "factor_vae_chance", "factor_vae_score_mapped"),
+    *("margin", "mutual_information_gap", "n"),
+)
+_SPARSITY = ("mmd", "hoyer", "hoyer_active", "hoyer_chance", "n")
+_LEARNING = (
+    *("scale", "panel", "epochs", "max_train_examples", "seed"),
+    *("log_likelihood", "kl"),
+)
 
 # The columns of each figure, in order. `kind` tells rows of different things apart;
 # `n` is what a row's numbers stand on. Empty: not known of this row.
@@ -23,13 +32,15 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "fig1": (*_CLUSTERS, *_MATCH, "n", *_POINT),
     "fig2": (
         *("scale", "panel", "prior", "df", "beta", "seed", "log_likelihood", "kl"),
-        *("factor_vae_score", "factor_vae_chance", "factor_vae_score_mapped"),
-        *("margin", "mutual_information_gap", "n"),
+        *_SCORES,
     ),
+    "fig2_learning": (*_LEARNING, *_SCORES),
+    "fig3_learning": (*_LEARNING, *_MATCH, "n"),
+    "fig4_learning": (*_LEARNING, *_SPARSITY),
     "fig3": (*_CLUSTERS, *_MATCH, "n", *_POINT),
     "fig4": (
         *("scale", "gamma", "spike_variance", "alpha", "beta", "seed"),
-        *("log_likelihood", "kl", "mmd", "hoyer", "hoyer_active", "hoyer_chance", "n"),
+        *("log_likelihood", "kl", *_SPARSITY),
     ),
     "fig5": (
         *("scale", "kind", "seed", "log_likelihood", "mmd", "hoyer"),
