@@ -16,8 +16,9 @@ LEVELS = (
     "errors randomness startup environment priors sampling posteriors likelihoods data "
     "run_files plots",
     "divergences networks replicas",
-    "objectives objective_means set_divergence theory",
-    "launches step_noise training vae metrics evaluation_rows export model_card report",
+    "objectives objective_means set_divergence batch_bias theory",
+    "launches step_noise training fitting vae metrics evaluation_rows export "
+    "model_card report",
     "config builders strategies callbacks failure_search finished_run figures "
     "evaluation_figures experiment evaluation sweep",
     "reproduce cli",

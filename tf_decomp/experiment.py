@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_decomp.batch_bias import BatchBias
 from tf_decomp.builders import build_vae
 from tf_decomp.callbacks import EpochProgress, RunRecorder, RunState
 from tf_decomp.config import ExperimentConfig
@@ -214,6 +215,8 @@ def _fit(
             a_row = _epochs_a_row(steps, epochs)
         vae.steps_per_execution = _steps_an_execution(vae, a_row * steps)
         recorder = RunRecorder(files, state, first, a_row)
+        progress = EpochProgress(first, a_row, config.epochs)
+        bias = BatchBias(_pipeline(dataset.train, config), len(dataset.train.x))
         validation = dataset.test._replace(x=dataset.test.x[:_VALIDATION_EXAMPLES])
         vae.fit(
             _pipeline(dataset.train, config, first, epochs),
@@ -221,7 +224,7 @@ def _fit(
             steps_per_epoch=a_row * steps,
             shuffle=False,
             validation_data=_pipeline(validation, config),
-            callbacks=[recorder, EpochProgress(first, a_row, config.epochs)],
+            callbacks=[recorder, progress, bias],
             verbose=1 if sys.stdout.isatty() else 2,
         )
         if recorder.failed:

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
 from tf_decomp.launches import several_steps
-from tf_decomp.objective_means import Estimate, ObjectiveMeans
+from tf_decomp.objective_means import ObjectiveMeans
 from tf_decomp.objectives import (
     ObjectiveTerms,
     decomposition_objective,
@@ -21,12 +20,11 @@ from tf_decomp.objectives import (
 )
 from tf_decomp.replicas import Share, gather_posterior, share_of, stack_over_workers
 from tf_decomp.sampling import plain, sample_with
-from tf_decomp.set_divergence import divergence_of_set, first_examples
 from tf_decomp.step_noise import StepNoise
 
 
 class ObjectiveTrainer(keras.Model, abc.ABC):
-    """Steps, compilation and evaluation of a model with the objective (7).
+    """Steps and compilation of a model with the objective (7).
 
     The subclass sets the attributes below in its constructor and then calls
     `prepare`.
@@ -61,8 +59,6 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
             seed=self.seed,
         )
         self._xla_step: bool | str = "auto"
-        self._compiled_encode = tf.function(self.encode, reduce_retracing=True)
-        self._compiled_draw = tf.function(self._draw_divergence, reduce_retracing=True)
 
     def compile(
         self,
@@ -144,50 +140,6 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         )
         self._means.update_state(terms, self.alpha.value, self.beta.value)
         return stack_over_workers(self.get_metrics_result())
-
-    def evaluate(
-        self, x: Any = None, *args: Any, return_dict: bool = False, **kwargs: Any
-    ) -> Any:
-        """Evaluates as Keras does, then D once on the whole set.
-
-        Args:
-            x: Arrays or a data set that can be read twice.
-            *args: As of `keras.Model.evaluate`.
-            return_dict: Whether to give a dictionary instead of a list.
-            **kwargs: As of `keras.Model.evaluate`.
-        """
-        estimates = self.evaluate_with_errors(x, *args, **kwargs)
-        logs = {name: estimate.value for name, estimate in estimates.items()}
-        return logs if return_dict else list(logs.values())
-
-    def evaluate_with_errors(
-        self, x: Any = None, *args: Any, **kwargs: Any
-    ) -> dict[str, Estimate]:
-        """Gives the terms' means over the data with standard errors, by name.
-
-        Errors of the per-example terms are over examples; that of D is over its 10
-        draws, given these examples and this model.
-
-        Args:
-            x: Arrays or a data set that can be read twice.
-            *args: As of `keras.Model.evaluate`.
-            **kwargs: As of `keras.Model.evaluate`.
-        """
-        super().evaluate(x, *args, return_dict=True, **kwargs)
-        estimates = self._means.estimates()
-        if self.divergence is None:
-            return estimates
-        divergence = divergence_of_set(
-            self._compiled_draw,
-            self._compiled_encode,
-            first_examples(x, self.data_shape, seed=self.seed),
-            seed=self._noise.divergence_seed,
-        )
-        alpha, loss = self.number(self.alpha), estimates["loss"]
-        error = np.hypot(loss.standard_error, alpha * divergence.standard_error)
-        total = loss.value + alpha * divergence.value if alpha else loss.value
-        estimates["loss"] = Estimate(total, float(error), loss.n)
-        return {**estimates, "divergence": divergence}
 
     def reset_metrics(self) -> None:
         """Starts new means, and the noise of evaluation from its beginning."""
@@ -295,15 +247,6 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         return objective_terms(
             x, posterior, prior, decoder, share.own(latents), divergence
         )
-
-    def _draw_divergence(
-        self, posterior: tfd.Distribution, seed: tf.Tensor
-    ) -> tf.Tensor:
-        """D of one draw of latents and as many prior samples."""
-        prior, n = self.prior.distribution, posterior.batch_shape_tensor()[0]
-        latents = posterior.sample(seed=tf.random.fold_in(seed, 0))
-        prior_samples = prior.sample(n, seed=tf.random.fold_in(seed, 1))
-        return self.divergence(posterior, prior, latents, prior_samples)
 
     @staticmethod
     def number(variable: keras.Variable) -> float:

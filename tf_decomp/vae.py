@@ -11,14 +11,14 @@ from tensorflow_probability import distributions as tfd
 
 from tf_decomp.divergences import DIVERGENCES
 from tf_decomp.errors import InputError
+from tf_decomp.fitting import ObjectiveFitter
 from tf_decomp.priors import Prior, as_prior
 from tf_decomp.randomness import stateless_seed
 from tf_decomp.sampling import plain
-from tf_decomp.training import ObjectiveTrainer
 
 
 @keras.saving.register_keras_serializable("tf_decomp")
-class DecompositionVAE(ObjectiveTrainer):
+class DecompositionVAE(ObjectiveFitter):
     """A VAE trained on L_{alpha,beta}, equation (7).
 
     Compile, fit, evaluate, predict and save it as any Keras model; batches may be x,
