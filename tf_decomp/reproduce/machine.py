@@ -28,7 +28,8 @@ from tf_decomp.reproduce.measures import (
 from tf_decomp.reproduce.pictures import draw_fig1, draw_fig3, draw_fig5
 from tf_decomp.reproduce.readme import readme_text
 from tf_decomp.reproduce.results import write_verdicts
-from tf_decomp.reproduce.runs import Measure, trained_rows
+from tf_decomp.reproduce.runs import Measure, count_cells, trained_rows
+from tf_decomp.reproduce.samples import count_networks
 from tf_decomp.reproduce.statistics import Row
 from tf_decomp.reproduce.tables import COLUMNS, read_rows, write_rows
 from tf_decomp.reproduce.theorems import theorem_rows
@@ -72,7 +73,8 @@ def reproduce(
 ) -> None:
     """Trains what is missing of a figure and writes its files after every round.
 
-    A round is every cell with one more seed. The same call continues.
+    A round is every cell with one more seed. The same call continues: whole rounds in
+    data.csv are not trained again while config.flags beside it is as it would be now.
 
     Args:
         figure: A key of FIGURES, or `all`.
@@ -92,9 +94,13 @@ def reproduce(
     """
     for name in _names(figure, scale):
         _refuse_smaller(results_dir / name / "data.csv", scale)
+        earlier = _rounds_at_hand(results_dir / name, name, scale)
         rows: list[Row] = []
         for seed in range(seeds or FIGURES[name].scales[scale].seeds):
             print(f"{name}, scale {scale}: seed {seed}", flush=True)
+            if seed in earlier:
+                rows += earlier[seed]
+                continue
             rows += _round(name, scale, seed, runs_dir, parallel)
             if not rows:
                 raise InputError(
@@ -150,6 +156,22 @@ def _round(
         return _COMPUTED[name](scale, seed)
     train = functools.partial(trained_rows, name, scale, seed, runs_dir)
     return train(_MEASURES[name], COLUMNS[name], parallel)
+
+
+def _rounds_at_hand(folder: Path, name: str, scale: str) -> dict[int, list[Row]]:
+    """Gives the rows of data.csv by seed, of whole rounds of the settings of today."""
+    table, settings = folder / "data.csv", folder / "config.flags"
+    if name in _COMPUTED or not (table.exists() and settings.exists()):
+        return {}
+    if settings.read_text(encoding="utf-8") != settings_text(name, scale):
+        return {}
+    rounds: dict[int, list[Row]] = {}
+    for row in read_rows(table):
+        rounds.setdefault(int(row["seed"]), []).append(row)
+    cells = count_cells(name, scale)
+    return {
+        seed: rows for seed, rows in rounds.items() if count_networks(rows) == cells
+    }
 
 
 def _names(figure: str, scale: str) -> list[str]:

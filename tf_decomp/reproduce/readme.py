@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The README.md of a figure: what it shows, how far it went, what follows."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tf_decomp.reproduce.definitions import FIGURES
-from tf_decomp.reproduce.samples import choose, levels
+from tf_decomp.reproduce.samples import choose, count_networks, levels
 from tf_decomp.reproduce.statistics import Row
 
 _LEARNING_CURVES = {
@@ -57,20 +57,10 @@ def readme_text(
 
 def _reached(rows: Sequence[Row]) -> str:
     seeds = levels(rows, "seed")
-    networks = {(row["seed"], row.get("panel"), *_cell(row)) for row in rows if seeds}
     if not seeds:
         return f"{len(rows)} rows"
-    return _count(seeds, "seed") + ", " + _count(networks, "network")
-
-
-def _count(things: Collection[Any], name: str) -> str:
-    return f"{len(things)} {name}" + "s" * (len(things) != 1)
-
-
-def _cell(row: Row) -> tuple[Any, ...]:
-    settings = ("prior", "df", "gamma", "spike_variance", "alpha", "beta")
-    lengths = ("epochs", "max_train_examples")
-    return tuple(row.get(name) for name in (*settings, *lengths))
+    numbers = {"seed": len(seeds), "network": count_networks(rows)}
+    return ", ".join(f"{n} {name}" + "s" * (n != 1) for name, n in numbers.items())
 
 
 def _above_chance(rows: Sequence[Row]) -> str:

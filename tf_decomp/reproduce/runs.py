@@ -11,7 +11,7 @@ from typing import Any
 from tf_decomp.reproduce.definitions import FIGURES, configure
 from tf_decomp.reproduce.statistics import Row
 from tf_decomp.run_files import RunFiles, write_json
-from tf_decomp.sweep import Run, sweep
+from tf_decomp.sweep import Run, grid_points, parse_grid, sweep
 
 # Gives the rows of one trained network, without its settings.
 Measure = Callable[[RunFiles], Sequence[Row]]
@@ -61,6 +61,17 @@ def trained_rows(
                 cell = {k: v for k, v in cell.items() if k in columns}
                 rows += [{**cell, **row} for row in _measured(run, figure, measure)]
     return rows
+
+
+def count_cells(figure: str, scale: str) -> int:
+    """Gives the number of networks of a round.
+
+    Args:
+        figure: A key of FIGURES.
+        scale: One of SCALES.
+    """
+    grids = FIGURES[figure].scales[scale].panels.values()
+    return sum(len(list(grid_points(parse_grid(grid)))) for grid in grids)
 
 
 def _settings(run: Run) -> dict[str, Any]:

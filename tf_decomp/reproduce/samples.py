@@ -11,6 +11,12 @@ from tf_decomp.reproduce.statistics import Number, Row, mean_number
 # One number a seed.
 BySeed = dict[float, float]
 
+# What tells the cells of a figure apart.
+_CELL = (
+    *("panel", "prior", "df", "gamma", "spike_variance", "alpha", "beta"),
+    *("epochs", "max_train_examples"),
+)
+
 
 def by_seed(rows: Sequence[Row], quantity: str, **settings: object) -> BySeed:
     """Gives the mean of a quantity over the chosen cells, for seeds that have all.
@@ -52,6 +58,15 @@ def levels(rows: Sequence[Row], setting: str) -> list[float]:
         setting: A column; rows without it do not count.
     """
     return sorted({row[setting] for row in rows if setting in row})
+
+
+def count_networks(rows: Sequence[Row]) -> int:
+    """Gives the number of networks that rows of all kinds are of.
+
+    Args:
+        rows: With the columns of their cell, and a seed.
+    """
+    return len({(row["seed"], *(row.get(name) for name in _CELL)) for row in rows})
 
 
 def difference(name: str, first: BySeed, second: BySeed, weight: float = 1.0) -> Number:
