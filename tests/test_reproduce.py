@@ -437,7 +437,6 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, done.stdout
 
 
-@pytest.mark.slow
 def test_smoke_makes_every_figure(smoke: tuple[Path, str]) -> None:
     folder, _ = smoke
     for figure in FIGURES:
@@ -452,7 +451,6 @@ def test_smoke_makes_every_figure(smoke: tuple[Path, str]) -> None:
             assert tuple(next(csv.reader(file))) == COLUMNS[figure]
 
 
-@pytest.mark.slow
 def test_smoke_fills_the_columns(smoke: tuple[Path, str]) -> None:
     folder, _ = smoke
     # What a scale or a figure does not have: df is the Student-t's.
@@ -463,7 +461,7 @@ def test_smoke_fills_the_columns(smoke: tuple[Path, str]) -> None:
         assert set(COLUMNS[figure]) - filled <= unknown.get(figure, set()), figure
     fig1 = read_rows(folder / "results" / "fig1" / "data.csv")
     assert len(fig1) == 1 + 400
-    assert fig1[0]["panel"] == "with D"
+    assert fig1[0]["panel"] == "both factors right"
     fig5 = read_rows(folder / "results" / "fig5" / "data.csv")
     kinds = [row["kind"] for row in fig5]
     assert [kinds.count(k) for k in ("network", "move", "magnitude", "frame")] == [
@@ -471,7 +469,6 @@ def test_smoke_fills_the_columns(smoke: tuple[Path, str]) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.slow
 def test_smoke_judges_every_claim(smoke: tuple[Path, str]) -> None:
     folder, out = smoke
     claims = json.loads((folder / "results" / "claims.json").read_text())
@@ -486,7 +483,6 @@ def test_smoke_judges_every_claim(smoke: tuple[Path, str]) -> None:
         assert f"{claim}: {verdict}\n" in out
 
 
-@pytest.mark.slow
 def test_smoke_rotates_trained_networks(smoke: tuple[Path, str]) -> None:
     folder, _ = smoke
     rows = read_rows(folder / "results" / "theory" / "data.csv")
@@ -497,7 +493,6 @@ def test_smoke_rotates_trained_networks(smoke: tuple[Path, str]) -> None:
     assert abs(turned["difference"]) > 5 * turned["difference_standard_error"]
 
 
-@pytest.mark.slow
 def test_smoke_is_redrawn_equally(smoke: tuple[Path, str]) -> None:
     folder, _ = smoke
     figures = {name: folder / "results" / name / "figure.png" for name in FIGURES}

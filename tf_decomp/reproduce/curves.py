@@ -29,6 +29,13 @@ _PRIOR_NAMES = {
     "normal_mixture": "mixture of normals",
     "spike_and_slab": "spike and slab",
 }
+_ESTIMATOR_NAMES = {
+    "naive_mixture": "KL(q || p), naive mixture",
+    "weighted_sampling": "KL(q || p), weighted sampling",
+    "stratified_sampling": "KL(q || p), stratified sampling",
+    "inclusive_kl": "KL(p || q), inclusive",
+    "dimensionwise_mmd": "MMD, dimension-wise",
+}
 _LENGTHS = {"epochs": "epochs", "max_train_examples": "images, each seen once"}
 _CHANCE = {"factor_vae_score": "factor_vae_chance", "hoyer": "hoyer_chance"}
 _SCORE_NAMES = {
@@ -215,8 +222,8 @@ def draw_estimators(rows: Sequence[Row]) -> Figure:
     for panel in panels.ravel():
         panel.grid(True)
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    labels = [label.replace("_", " ") for label in labels]
-    figure.legend(handles, labels, loc="outside upper center", ncols=5)
+    labels = [_ESTIMATOR_NAMES[label] for label in labels]
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
     counts = sorted({int(row["n"]) for row in rows})
     text = (
         f"Error bars: \N{PLUS-MINUS SIGN}2 standard errors; {counts[0]} to {counts[-1]}"

@@ -98,16 +98,16 @@ def _scales(
 FIGURES: Mapping[str, Definition] = {
     "fig1": Definition(
         "The two factors of decomposition",
-        "Section 3, Figure 1",
+        "Section 3, Figure 1 of the paper",
         _PINWHEEL,
         _scales(
             {
                 "too little overlap": "alpha=0;beta=0.01",
-                "too much overlap": "alpha=0;beta=1.2",
-                "neither": "alpha=0;beta=0.5",
-                "with D": "alpha=5;beta=0.01",
+                "too much overlap": "alpha=0;beta=2",
+                "overlap, poor match": "alpha=3;beta=0",
+                "both factors right": "alpha=5;beta=0.01",
             },
-            ("with D", "alpha=5;beta=0.01"),
+            ("both factors right", "alpha=5;beta=0.01"),
             "--epochs=10",
             cpu=Scale({}, 5, hours=0.1, changes="the paper's figure is a sketch"),
             paper=Scale({}, 20, hours=0.4, changes="the paper's figure is a sketch"),
@@ -115,7 +115,7 @@ FIGURES: Mapping[str, Definition] = {
     ),
     "fig2": Definition(
         "Reconstruction loss against the FactorVAE score on dSprites",
-        "Section 6.1, Figure 2",
+        "Section 6.1, Figure 2 of the paper",
         _DSPRITES,
         _scales(
             {
@@ -138,7 +138,7 @@ FIGURES: Mapping[str, Definition] = {
     ),
     "fig3": Definition(
         "Aggregate posteriors of the pinwheel for different alpha and beta",
-        "Section 6.2, Figure 3",
+        "Section 6.2, Figure 3 of the paper",
         _PINWHEEL,
         _scales(
             {"beta": "alpha=0;beta=0.01,0.5,1,1.2", "alpha": "alpha=1,3,5,8;beta=0"},
@@ -150,7 +150,7 @@ FIGURES: Mapping[str, Definition] = {
     ),
     "fig4": Definition(
         "Sparsity, reconstruction and divergence on Fashion-MNIST",
-        "Section 6.3, Figure 4",
+        "Section 6.3, Figure 4 of the paper",
         _FASHION_MNIST,
         _scales(
             {
@@ -174,7 +174,7 @@ FIGURES: Mapping[str, Definition] = {
     ),
     "fig5": Definition(
         "Which dimensions classes use, and what one dimension changes",
-        "Section 6.3, Figure 5",
+        "Section 6.3, Figure 5 of the paper",
         _FASHION_MNIST,
         _scales(
             {"network": "gamma=0.8;alpha=1000;beta=1"},
@@ -194,7 +194,7 @@ FIGURES: Mapping[str, Definition] = {
     # Learning curves: what the scale `cpu` of a data set was chosen by.
     "fig2_learning": Definition(
         "How long to train on dSprites",
-        "no figure of the paper; for Figure 2",
+        "No figure of the paper; for Figure 2",
         _DSPRITES,
         _scales(
             {
@@ -209,7 +209,7 @@ FIGURES: Mapping[str, Definition] = {
     ),
     "fig3_learning": Definition(
         "How long to train on the pinwheel",
-        "no figure of the paper; for Figure 3",
+        "No figure of the paper; for Figure 3",
         _PINWHEEL,
         _scales(
             {"epochs": "epochs=20,50,100,200,500,1000;alpha=5;beta=0"},
@@ -221,7 +221,7 @@ FIGURES: Mapping[str, Definition] = {
     ),
     "fig4_learning": Definition(
         "How long to train on Fashion-MNIST",
-        "no figure of the paper; for Figures 4 and 5",
+        "No figure of the paper; for Figures 4 and 5",
         _FASHION_MNIST,
         _scales(
             {"epochs": "epochs=1,2,5,10,15,30;alpha=1000;beta=1"},
@@ -239,7 +239,7 @@ FIGURES: Mapping[str, Definition] = {
     ),
     "theory": Definition(
         "Theorems 1 and 2, Corollaries 1 and 2, on networks",
-        "Section 4",
+        "Section 4 of the paper",
         "",
         {
             "smoke": Scale({}, 1, changes="one network a prior, few data"),

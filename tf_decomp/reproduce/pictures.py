@@ -20,6 +20,7 @@ from tf_decomp.reproduce.statistics import Row, mean_number
 
 _FRAME = (-2.0, 2.0, -2.0, 2.0)
 _POINTS = 121
+_PIXEL_AREA = (4.0 / (_POINTS - 1)) ** 2
 _MIXTURE_VARIANCE = ExperimentConfig().mixture_variance  # no figure changes it
 _ELLIPSES = 25
 _SHOWN_CLASSES = ("trouser", "dress", "shirt")
@@ -42,16 +43,25 @@ def draw_fig1(rows: Sequence[Row]) -> Figure:
         _draw_aggregate(below, means, deviations)
         networks = choose(mine, "overlap")
         settings = rf"$\alpha$ = {mine[0]['alpha']:g}, $\beta$ = {mine[0]['beta']:g}"
-        above.set_title(f"{settings}\n{_words(networks, 'overlap')} overlap")
+        above.set_title(
+            f"{name}\n{settings}\n{_words(networks, 'overlap')} overlap", fontsize=9
+        )
         below.set_title(
             f"{_words(networks, 'joint_mmd')} joint MMD\n"
-            f"{_words(networks, 'inclusive_kl')} nats KL(p || q)"
+            f"{_words(networks, 'inclusive_kl')} nats KL(p || q)",
+            fontsize=9,
         )
-    panels[0, 0].set_ylabel("encodings q(z|x)")
-    panels[1, 0].set_ylabel("q(z), prior's contours")
+    panels[0, 0].set_ylabel("encodings q(z|x); $z_2$")
+    panels[1, 0].set_ylabel("q(z); $z_2$")
+    for panel in panels[1]:
+        panel.set_xlabel("$z_1$")
     n = networks_a_cell(choose(rows, "overlap"), "panel").replace("point", "column")
-    text = "Overlap: data that could have given a code (1: lookup table; 400: all)."
-    write_caption(figure, rows, f"{text} Numbers: mean and standard error, {n}.")
+    text = (
+        "Overlap: data that could have given a code (1: lookup table; 400: all). "
+        "Ellipses: 2 standard deviations of some encodings.\nRings hold 50% and 90% of "
+        f"the prior. Numbers: mean ± standard error, {n}."
+    )
+    write_caption(figure, rows, text)
     return figure
 
 
@@ -81,9 +91,15 @@ def draw_fig3(rows: Sequence[Row]) -> Figure:
             )
         for panel in line[len(cells[name]) :]:
             panel.remove()
+        line[0].set_ylabel("$z_2$")
+    for panel in panels[-1]:
+        panel.set_xlabel("$z_1$")
     n = networks_a_cell(choose(rows, "overlap"), "panel", "alpha", "beta")
-    text = "q(z) of one network on its test set, under the prior's contours. Numbers: "
-    write_caption(figure, rows, f"{text}mean and standard error, {n}.")
+    text = (
+        "q(z) of one network on its test set (dark: dense); rings hold 50% and 90% of "
+        f"the prior. Numbers: mean ± standard error, {n}."
+    )
+    write_caption(figure, rows, text)
     return figure
 
 
@@ -164,6 +180,9 @@ def _draw_aggregate(axes: Axes, means: np.ndarray, deviations: np.ndarray) -> No
     if not len(means):  # the network of the first seed did not finish
         return
     density = _density(means, deviations)
+    outside = 1 - density.sum() * _PIXEL_AREA
+    if outside > 0.02:
+        axes.text(-1.9, -1.9, f"{outside:.0%} of q(z) outside", fontsize=7)
     axes.imshow(
         density,
         origin="lower",

@@ -40,7 +40,7 @@ def readme_text(
     command = f"python bin/reproduce.py --figure={figure} --scale={scale}"
     parts = [
         f"# {definition.title}",
-        f"{definition.section} of the paper, scale `{scale}`, written by\n\n"
+        f"{definition.section}. Scale `{scale}`, written by\n\n"
         f"    {command}\n\nand redrawn from [data.csv](data.csv) with `--plot_only`.",
         "![the figure](figure.png)",
         f"What this scale changes from the paper: {size.changes}. "

@@ -59,7 +59,7 @@ def trained_rows(
             if run.status == "finished":
                 cell = {"scale": scale, "panel": panel, **_settings(run)}
                 cell = {k: v for k, v in cell.items() if k in columns}
-                rows += [{**cell, **row} for row in _measured(run, figure, measure)]
+                rows += [{**cell, **row} for row in _measured(run, measure)]
     return rows
 
 
@@ -81,10 +81,13 @@ def _settings(run: Run) -> dict[str, Any]:
     return values
 
 
-def _measured(run: Run, figure: str, measure: Measure) -> Sequence[Row]:
-    """Measures a network, or reads what was measured since it was trained."""
+def _measured(run: Run, measure: Measure) -> Sequence[Row]:
+    """Measures a network, or reads what was measured since it was trained.
+
+    Figures of the same measure share it.
+    """
     files = RunFiles(run.config.output_dir)
-    path = files.root / f"{figure}.json"
+    path = files.root / f"{measure.__name__}.json"
     trained = files.metrics.stat().st_mtime
     if not path.exists() or path.stat().st_mtime < trained:
         write_json(path, measure(files))
