@@ -2,6 +2,7 @@
 """From a figure's name to its files in docs/results."""
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -163,7 +164,8 @@ def _rounds_at_hand(folder: Path, name: str, scale: str) -> dict[int, list[Row]]
     table, settings = folder / "data.csv", folder / "config.flags"
     if name in _COMPUTED or not (table.exists() and settings.exists()):
         return {}
-    if settings.read_text(encoding="utf-8") != settings_text(name, scale):
+    then = settings.read_text(encoding="utf-8")
+    if _without_words(then) != _without_words(settings_text(name, scale)):
         return {}
     rounds: dict[int, list[Row]] = {}
     for row in read_rows(table):
@@ -172,6 +174,11 @@ def _rounds_at_hand(folder: Path, name: str, scale: str) -> dict[int, list[Row]]
     return {
         seed: rows for seed, rows in rounds.items() if count_networks(rows) == cells
     }
+
+
+def _without_words(settings: str) -> list[str]:
+    """Leaves out the title, and how many seeds are planned."""
+    return [re.sub(";seed=.*", "", line) for line in settings.splitlines()[1:]]
 
 
 def _names(figure: str, scale: str) -> list[str]:
