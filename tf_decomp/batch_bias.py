@@ -81,9 +81,11 @@ class BatchBias(keras.callbacks.Callback):
 
     def _look(self) -> None:
         model = self.model
+        if self._batch_size or model.divergence is None:
+            return
         seen, steps = model.examples_seen(), self._steps() - self._first_step
         self._first_step = self._steps()  # what follows in this epoch is a test
-        if self._batch_size or not steps or not model.number(model.alpha) > 0:
+        if not steps or not model.number(model.alpha) > 0:
             return
         n, batch_size = self._n or seen, math.ceil(seen / steps)
         if takes_few_for_all(model.divergence, batch_size, n):

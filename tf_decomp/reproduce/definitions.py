@@ -224,7 +224,7 @@ FIGURES: Mapping[str, Definition] = {
         "No figure of the paper; for Figures 4 and 5",
         _FASHION_MNIST,
         _scales(
-            {"epochs": "epochs=1,2,5,10,20;alpha=1000;beta=1"},
+            {"epochs": "epochs=1,2,5,15;alpha=1000;beta=1"},
             ("network", "gamma=0.8;alpha=1000;beta=1"),
             _SMALL_FASHION,
             cpu=Scale(
