@@ -53,7 +53,7 @@ def test_warns_once_with_the_numbers(
     else:
         vae, messages = fitted(X, batch_size=BATCH, **fit)
     (message,) = messages
-    assert f"batch of {BATCH} for all {N} examples" in message
+    assert f"batch of {BATCH} for all {N} of an epoch" in message
     found = REPORT.search(capsys.readouterr().out)
     assert found
     of_batches, _, n, size, of_all, n_all = map(float, found.groups())
@@ -86,7 +86,7 @@ def test_an_epoch_that_is_no_pass_needs_the_number() -> None:
     assert fitted(batches, **fit)[1] == []
     known = BatchBias(X, num_examples=N)
     (message,) = fitted(batches, **fit, callbacks=[known])[1]
-    assert f"batch of {BATCH} for all {N} examples" in message
+    assert f"batch of {BATCH} for all {N} of an epoch" in message
     (message,) = fitted(X, batch_size=BATCH, callbacks=[BatchBias(X)])[1]
     assert "of 10 for all 200" in message
 

@@ -31,6 +31,7 @@ from tf_decomp import (
     make_pipeline,
     train,
 )
+from tf_decomp.batch_bias import BatchBias
 from tf_decomp.callbacks import RunState
 from tf_decomp.errors import NonFiniteLoss
 from tf_decomp.run_files import RunFiles
@@ -762,7 +763,12 @@ def test_alpha_matches_the_prior_better_than_beta() -> None:
             batches = make_pipeline(
                 dataset.train, 400, shuffle=True, seed=seed, epochs=200
             )
-            vae.fit(batches, verbose=0, shuffle=False)
+            vae.fit(
+                batches,
+                callbacks=[BatchBias(dataset.train.x, 400)],
+                verbose=0,
+                shuffle=False,
+            )
             found.append(
                 vae.evaluate_with_errors(dataset.test.x, batch_size=400, verbose=0)[
                     "divergence"

@@ -91,7 +91,7 @@ class BatchBias(keras.callbacks.Callback):
         if takes_few_for_all(model.divergence, batch_size, n):
             self._batch_size = batch_size
             warnings.warn(
-                f"inclusive_kl takes a batch of {batch_size} for all {n} examples; "
+                f"inclusive_kl takes a batch of {batch_size} for all {n} of an epoch; "
                 "where encodings overlap little it is far above D of all (the end of "
                 "fit prints both); take a larger batch_size or "
                 "divergence='dimensionwise_mmd', which is unbiased",
