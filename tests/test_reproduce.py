@@ -366,8 +366,8 @@ def test_densities_are_of_the_encodings() -> None:
 def test_figure_1_prints_the_two_factors() -> None:
     figure = draw_fig1(pinwheel_rows())
     text = " ".join(axes.get_title(loc="left") for axes in figure.axes)
-    assert re.search(r"\n(19\.9|20|20\.1) ± 0\.\d+ overlap", text)
-    assert "joint MMD" in text
+    assert re.search(r"\noverlap (19\.\d+|20\.\d+) ± 0\.\d+ \(here (19|20)", text)
+    assert "\nKL(p || q) 0.2" in text
     ellipses = figure.axes[0].patches
     assert len(ellipses) == 4
     assert ellipses[0].width == pytest.approx(4 * 0.17)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The figures that are pictures: densities of q(z) (1 and 3), classes (5)."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,12 +45,12 @@ def draw_fig1(rows: Sequence[Row]) -> Figure:
         networks = choose(mine, "overlap")
         settings = rf"$\alpha$ = {mine[0]['alpha']:g}, $\beta$ = {mine[0]['beta']:g}"
         above.set_title(
-            f"{name}\n{settings}\n{_words(networks, 'overlap')} overlap", fontsize=9
+            f"{name}\n{settings}\noverlap {_words(networks, 'overlap')}", fontsize=8
         )
         below.set_title(
-            f"{_words(networks, 'joint_mmd')} joint MMD\n"
-            f"{_words(networks, 'inclusive_kl')} nats KL(p || q)",
-            fontsize=9,
+            f"MMD {_words(networks, 'joint_mmd')}\n"
+            f"KL(p || q) {_words(networks, 'inclusive_kl')} nats",
+            fontsize=8,
         )
     panels[0, 0].set_ylabel("encodings q(z|x); $z_2$")
     panels[1, 0].set_ylabel("q(z); $z_2$")
@@ -59,7 +60,8 @@ def draw_fig1(rows: Sequence[Row]) -> Figure:
     text = (
         "Overlap: data that could have given a code (1: lookup table; 400: all). "
         "Ellipses: 2 standard deviations of some encodings.\nRings hold 50% and 90% of "
-        f"the prior. Numbers: mean ± standard error, {n}."
+        "the prior. Drawn is one network (here). Numbers: mean \N{PLUS-MINUS SIGN} "
+        f"standard error, {n}."
     )
     write_caption(figure, rows, text)
     return figure
@@ -96,8 +98,9 @@ def draw_fig3(rows: Sequence[Row]) -> Figure:
         panel.set_xlabel("$z_1$")
     n = networks_a_cell(choose(rows, "overlap"), "panel", "alpha", "beta")
     text = (
-        "q(z) of one network on its test set (dark: dense); rings hold 50% and 90% of "
-        f"the prior. Numbers: mean ± standard error, {n}."
+        "q(z) of one network (here) on its test set, dark where dense; rings hold 50% "
+        "and 90% of the prior.\nNumbers: mean \N{PLUS-MINUS SIGN} standard error of "
+        f"overlap and joint MMD, {n}."
     )
     write_caption(figure, rows, text)
     return figure
@@ -150,10 +153,15 @@ def _cells(rows: Sequence[Row]) -> list[tuple[float, float]]:
 
 
 def _words(rows: Sequence[Row], column: str) -> str:
+    """Gives the mean over networks, its standard error, and the drawn network's."""
     number = mean_number(column, (row[column] for row in rows))
     if number.n < 2:
         return f"{number.value:.3g}"
-    return f"{number.value:.3g} \N{PLUS-MINUS SIGN} {number.standard_error:.1g}"
+    error = number.standard_error
+    decimals = max(0, -math.floor(math.log10(error))) if error > 0 else 3
+    mean = f"{number.value:.{decimals}f} \N{PLUS-MINUS SIGN} {error:.{decimals}f}"
+    drawn = min(rows, key=lambda row: row["seed"])[column]
+    return f"{mean} (here {drawn:.3g})"
 
 
 def _encodings(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
