@@ -43,6 +43,7 @@ _PRIORS: dict[str, Callable[[str], Prior]] = {
 _NORMALS = ("normal", "normal_anisotropic")
 _ROTATION_BETA = 2.0
 _TRAINING_DATA, _BATCH_SIZE, _EPOCHS, _LEARNING_RATE = 600, 50, 10, 0.02
+_ROTATED_AT_ONCE = 10_000
 _IDENTITY_DATA = 20
 # Untrained networks give data of full size up to -2e8 nats, of which float64 keeps
 # 8 decimals only.
@@ -65,8 +66,8 @@ class _Size(NamedTuple):
 _EVERY = (tuple(_PRIORS), tuple(range(0, 91, 5)))
 _SIZES = {
     "smoke": _Size((2.0,), ("normal_anisotropic",), (0, 30, 60), 600, 1),
-    "cpu": _Size((0.5, 2.0, 4.0), *_EVERY, 6000, 4),
-    "paper": _Size((0.5, 2.0, 4.0), *_EVERY, 20_000, 4),
+    "cpu": _Size((0.5, 2.0, 4.0), *_EVERY, 300_000, 1),
+    "paper": _Size((0.5, 2.0, 4.0), *_EVERY, 300_000, 4),
 }
 
 
@@ -183,7 +184,7 @@ def _rotation_rows(size: _Size, seed: int) -> list[dict[str, Any]]:
         train = toy_data(_TRAINING_DATA, seed)
         vae.fit(train, epochs=_EPOCHS, batch_size=_BATCH_SIZE, verbose=0)
         arguments = (_ROTATION_BETA, size.degrees, size.num_samples)
-        curve = objective_by_angle(vae, x, *arguments)
+        curve = objective_by_angle(vae, x, *arguments, batch_size=_ROTATED_AT_ONCE)
         for i, degrees in enumerate(curve.degrees):
             rows.append(
                 {
