@@ -153,6 +153,15 @@ def rotations(normal: float = 0.0, student_t: float = -0.027, n: float = 6000) -
     ]
 
 
+def unknown_at(degrees: float, prior: str, rows: Rows) -> Rows:
+    """Makes the change of one angle of a prior NaN."""
+    where = {"degrees": degrees, "prior": prior}
+    return [
+        {**row, "difference": np.nan} if where.items() <= row.items() else row
+        for row in rows
+    ]
+
+
 ESTIMATORS = ("naive_mixture", "weighted_sampling", "stratified_sampling")
 
 
@@ -250,6 +259,9 @@ CASES: dict[str, list[tuple[str, Rows]]] = {
         (NOT_SUPPORTED, rotations(student_t=0.001)),
         (INCONCLUSIVE, rotations(student_t=0.001, n=600)),
         (INCONCLUSIVE, rotations(n=600)),
+        # An angle without a number: of the isotropic normal it could hide a change.
+        (INCONCLUSIVE, unknown_at(60.0, "normal", rotations())),
+        (SUPPORTED, unknown_at(30.0, "student_t", rotations())),
         (INCONCLUSIVE, [r for r in rotations() if r["prior"] != "student_t"]),
     ],
     "C13": [

@@ -115,7 +115,8 @@ def _rotation(curve: Sequence[Row], flat: bool) -> tuple[str, Number]:
         error = max(row["difference_standard_error"], row["rounding"])
         return abs(row["difference"]) / error
 
-    row = max(curve, key=errors)
+    seen = [row for row in curve if np.isfinite(errors(row))] or curve
+    row = max(seen, key=errors)
     changed, n = errors(row) > _ROTATION_ERRORS, int(row["n"])
     number = Number(
         f"{row['prior']}, network {row['seed']:g}, {row['degrees']:g} degrees",
@@ -127,9 +128,12 @@ def _rotation(curve: Sequence[Row], flat: bool) -> tuple[str, Number]:
         if changed:
             return SUPPORTED, number
         return NOT_SUPPORTED if n >= _ROTATION_DATA else INCONCLUSIVE, number
-    largest = max(
-        abs(r["difference"]) + _ROTATION_ERRORS * r["difference_standard_error"]
-        for r in curve
+    # NumPy's maximum, since NaN must not pass.
+    largest = np.max(
+        [
+            abs(r["difference"]) + _ROTATION_ERRORS * r["difference_standard_error"]
+            for r in curve
+        ]
     )
     if largest < _ROTATION_MARGIN and n >= _ROTATION_DATA:
         return SUPPORTED, number
