@@ -146,19 +146,14 @@ def number(results: Results, name: str, value: str) -> float | None:
     """
     sides = results[name]
     if value == "ratio":
-        pairs = [(o["value"], t["value"]) for o, t in _pairs(sides)]
-        smaller = WORKLOADS[name].smaller_is_better
-        ratios = [t / o if smaller else o / t for o, t in pairs]
+        both = zip(sides.get(OURS, []), sides.get(TORCH, []), strict=False)
+        ratios = [ours["value"] / torch["value"] for ours, torch in both]
+        if WORKLOADS[name].smaller_is_better:
+            ratios = [1 / ratio for ratio in ratios]
         return statistics.median(ratios) if ratios else None
     side, key = (value, "value") if value in BOTH else (OURS, value)
     values = [each[key] for each in sides.get(side, []) if key in each]
     return statistics.median(values) if values else None
-
-
-def _pairs(
-    sides: dict[str, list[dict[str, float]]],
-) -> Iterable[tuple[dict[str, float], dict[str, float]]]:
-    return zip(sides.get(OURS, []), sides.get(TORCH, []), strict=False)
 
 
 def table(results: Results) -> str:

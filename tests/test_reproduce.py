@@ -30,7 +30,6 @@ from tf_decomp.sweep import Run, parse_grid, plan_runs
 
 ROOT = Path(__file__).parents[1]
 TRAINED = [name for name in FIGURES if name.startswith("fig")]
-LEARNING = [name for name in TRAINED if name.endswith("learning")]
 
 
 def cells(figure: str, scale: str, seed: int = 0) -> list[ExperimentConfig]:
