@@ -16,6 +16,7 @@ from tf_decomp.likelihoods import (
     NormalLikelihood,
 )
 from tf_decomp.posteriors import LaplacePosterior, NormalPosterior
+from tf_decomp.upsampling import Conv2DTranspose
 
 layers = keras.layers
 _register = keras.saving.register_keras_serializable("tf_decomp")
@@ -224,12 +225,14 @@ class ConvDecoder(_Network):
             layers.Dense(height * width * filters[0], **_weights(batch_norm)),
             layers.Reshape((height, width, filters[0])),
         ]
-        for channels in [*filters[1:], data_shape[2] * head.params_per_value]:
+        channels = data_shape[2] * head.params_per_value
+        steps = [
+            layers.Conv2DTranspose(between, 4, 2, "same", **_weights(batch_norm))
+            for between in filters[1:]
+        ]
+        for step in [*steps, Conv2DTranspose(channels, **_weights(batch_norm))]:
             body += [_batch_norm()] if batch_norm else []
-            body += [
-                layers.ReLU(),
-                layers.Conv2DTranspose(channels, 4, 2, "same", **_weights(batch_norm)),
-            ]
+            body += [layers.ReLU(), step]
         config = {
             "data_shape": list(data_shape),
             "filters": list(filters),
