@@ -345,6 +345,26 @@ def test_rotated_networks(posterior: str, float64: None) -> None:
         np.testing.assert_allclose(again.covariance(), before.covariance(), atol=1e-12)
 
 
+def test_rotation_of_a_nearly_degenerate_posterior() -> None:
+    # In float32 A S A' has no Cholesky factor where deviations differ by 1e7.
+    scale = tf.constant([[10.0, 1e-6]])
+    turned = [
+        MappedEncoder(
+            lambda x, training: tfd.MultivariateNormalDiag(x, scale),
+            rotation_matrix(2, degrees),
+        )(tf.constant([[3.0, -1.0]]))
+        for degrees in range(0, 91, 5)
+    ]
+    isotropic = NormalPrior(2).distribution
+    divergences = [q.kl_divergence(isotropic).numpy() for q in turned]
+    expected = 0.5 * (100 + 3**2 + 1**2 - 2) - np.log(1e-5)
+    np.testing.assert_allclose(divergences, expected, rtol=1e-6)
+    samples = [q.sample(5, seed=[1, 2]) for q in turned]
+    assert np.all(np.isfinite(samples))
+    for q, z in zip(turned, samples, strict=True):
+        assert np.all(np.isfinite(q.log_prob(z)))
+
+
 def test_rotated_networks_make_a_vae_that_trains() -> None:
     vae = make_vae()
     networks = rotate(vae.encoder, vae.decoder, rotation_matrix(2, 30.0))

@@ -14,7 +14,7 @@ from tf_decomp.sampling import plain
 class MappedEncoder(keras.Model):
     """x -> the distribution of A z for z from q(z|x).
 
-    Of a normal posterior N(mu, S) it is MultivariateNormalTriL of N(A mu, A S A').
+    Of a normal posterior N(mu, S) it is the normal N(A mu, A S A').
     The weights are those of the encoder itself.
 
     Args:
@@ -37,15 +37,13 @@ class MappedEncoder(keras.Model):
         posterior = plain(self.encoder(x, training=training))
         matrix = tf.constant(self.matrix, posterior.dtype)
         operator = tf.linalg.LinearOperatorFullMatrix(matrix, is_non_singular=True)
-        if isinstance(posterior, tfd.MultivariateNormalDiag):
-            root = matrix * posterior.stddev()[..., None, :]
-        elif isinstance(posterior, tfd.MultivariateNormalTriL):
-            root = matrix @ posterior.scale.to_dense()
-        else:
-            bijector = tfp.bijectors.ScaleMatvecLinearOperator(operator)
-            return tfd.TransformedDistribution(posterior, bijector)
-        tril = tf.linalg.cholesky(tf.matmul(root, root, transpose_b=True))
-        return tfd.MultivariateNormalTriL(operator.matvec(posterior.mean()), tril)
+        if isinstance(posterior, tfd.MultivariateNormalLinearOperator):
+            # No Cholesky factor of A S A': float32 has none where S is near singular.
+            scale = tf.linalg.LinearOperatorComposition([operator, posterior.scale])
+            loc = operator.matvec(posterior.mean())
+            return tfd.MultivariateNormalLinearOperator(loc, scale)
+        bijector = tfp.bijectors.ScaleMatvecLinearOperator(operator)
+        return tfd.TransformedDistribution(posterior, bijector)
 
 
 class MappedDecoder(keras.Model):
