@@ -38,7 +38,8 @@ def takes_few_for_all(
 class BatchBias(keras.callbacks.Callback):
     """Warns once where D takes a batch of few data for all of them.
 
-    At the end of training it then prints D of batches of this size beside D of all.
+    At the end of training it then prints D of batches of this size beside D of all,
+    unless `fit` is told verbose=0.
     `DecompositionVAE.fit` has one unless it is given one.
 
     Args:
@@ -69,7 +70,7 @@ class BatchBias(keras.callbacks.Callback):
     def on_train_end(self, logs: Any = None) -> None:
         """Prints both values of D where a warning came."""
         readable = not isinstance(self._x, Iterator)  # and not used up
-        if self._batch_size and readable:
+        if self._batch_size and readable and self.params["verbose"]:
             batches, everything = self.model.divergence_by_size(
                 self._x, self._batch_size
             )
@@ -92,8 +93,8 @@ class BatchBias(keras.callbacks.Callback):
             self._batch_size = batch_size
             warnings.warn(
                 f"inclusive_kl takes a batch of {batch_size} for all {n} of an epoch; "
-                "where encodings overlap little it is far above D of all (the end of "
-                "fit prints both); take a larger batch_size or "
+                "where encodings overlap little it is far above D of all (fit prints "
+                "both at its end, but for verbose=0); take a larger batch_size or "
                 "divergence='dimensionwise_mmd', which is unbiased",
                 stacklevel=2,
             )
