@@ -81,7 +81,7 @@ def _encode(settings: Settings) -> dict[str, float]:
 
 @torch.inference_mode()
 def _iwae(settings: Settings) -> dict[str, float]:
-    model, n = torch_vae.fashion_mnist(), 4 if settings.quick else 200
+    model, n = torch_vae.fashion_mnist(), 4 if settings.quick else 100
     samples = 10 if settings.quick else 100
     x = torch.rand(n, 1, 32, 32)
     model.encoder.eval()
