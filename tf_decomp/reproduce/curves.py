@@ -159,6 +159,7 @@ def draw_theory(rows: Sequence[Row]) -> Figure:
                 left, choose(curves, "difference", prior=prior, seed=seed), index
             )
     left.set_yscale("symlog", linthresh=1e-3)
+    left.set_ylim(top=30)  # room for the legend
     left.set(xlabel="rotation, degrees", ylabel=r"change of $L_\beta$, nats")
     left.set_title("Theorem 2: rotated networks")
     parts = dict.fromkeys(row["part"] for row in choose(rows, "gap"))
@@ -181,6 +182,7 @@ def draw_theory(rows: Sequence[Row]) -> Figure:
     right.set_title("Identities, every prior and beta")
     for panel in (left, right):
         _finish(panel)
+    left.legend(loc="upper left", ncols=2)
     n = int(max((row["n"] for row in curves), default=0))
     text = (
         f"Left: one line a network, of {n:,} data, bands \N{PLUS-MINUS SIGN}2 paired "
