@@ -69,20 +69,28 @@ def make_pipeline(
         x = tf.constant(split.x, tf.float32 if split.unpack is None else None)
         file_order = tf.range(num_examples)
 
+    def order_of(epoch: tf.Tensor) -> tf.Tensor:
+        if not shuffle:
+            return file_order
+        return tf.random.experimental.stateless_shuffle(
+            file_order, seed=[key, epoch], alg="philox"
+        )
+
+    def whole(epoch: tf.Tensor) -> tf.Tensor:
+        return unpack(tf.gather(x, order_of(epoch)))
+
     def step(order: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         epoch, batch = number // steps, number % steps
-        if shuffle and batch == 0:  # the second is a tensor: AutoGraph makes a cond
-            order = tf.random.experimental.stateless_shuffle(
-                file_order, seed=[key, epoch], alg="philox"
-            )
+        if batch == 0:  # a tensor: AutoGraph makes a cond
+            order = order_of(epoch)
         rows = order[batch * batch_size : (batch + 1) * batch_size]
         return order, unpack(tf.gather(x, rows))
 
     numbers = tf.data.Dataset.range(first_epoch * steps, (first_epoch + epochs) * steps)
     waiting = _PREFETCHED_NUMBERS // (batch_size * math.prod(split.data_shape))
-    batches = numbers.scan(file_order, step).prefetch(
-        int(np.clip(waiting, *_PREFETCHED_BATCHES))
-    )
+    # Epochs of one batch need no order from before, and a step of theirs is short.
+    batches = numbers.map(whole) if steps == 1 else numbers.scan(file_order, step)
+    batches = batches.prefetch(int(np.clip(waiting, *_PREFETCHED_BATCHES)))
     return batches.with_options(_options())
 
 
