@@ -103,30 +103,35 @@ def test_paper_scale_has_the_settings_of_the_configs() -> None:
 # -- rounds ---------------------------------------------------------------------------
 
 
-def pretend_sweep(grid: str, settings: Any, parallel: int) -> list[Run]:
+def pretend_sweeps(plans: Any, parallel: int) -> list[list[Run]]:
     """Finishes every run but that of beta 3."""
-    planned = plan_runs(parse_grid(grid), settings)
-    for run in planned:
+    each = [plan_runs(parse_grid(grid), settings) for grid, settings in plans]
+    folders = [run.config.output_dir for planned in each for run in planned]
+    assert len(set(folders)) == len(folders)
+    for run in (run for planned in each for run in planned):
         run.status = "failed" if run.config.beta == 3 else "finished"
         files = RunFiles(run.config.output_dir)
         files.root.mkdir(parents=True, exist_ok=True)
         if not files.metrics.exists():
             files.metrics.write_text("{}")
-    return planned
+    return each
 
 
 def test_a_round_has_every_cell_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "sweep", pretend_sweep)
+    monkeypatch.setattr(runs, "sweeps", pretend_sweeps)
     measured: list[Path] = []
 
     def measure(files: RunFiles) -> list[dict[str, Any]]:
         measured.append(files.root)
         return [{"overlap": 2.0, "kl": float("nan")}]
 
-    arguments = ("fig3", "cpu", 4, tmp_path, measure, COLUMNS["fig3"])
-    rows = runs.trained_rows(*arguments)
+    def one_round() -> list[dict[str, Any]]:
+        panels = runs.train_round(["fig3"], "cpu", 4, tmp_path)["fig3"]
+        return runs.measured_rows(panels, "cpu", measure, COLUMNS["fig3"])
+
+    rows = one_round()
     points = [(row["panel"], row["alpha"], row["beta"], row["seed"]) for row in rows]
     assert points == [
         *(("beta", 0.0, beta, 4) for beta in (0.01, 0.5, 1.0, 1.2)),
@@ -137,24 +142,50 @@ def test_a_round_has_every_cell_once(
     assert not any("kl" in row for row in rows)  # NaN is nothing
     # A second call measures nothing, a network trained anew is measured anew.
     assert len(measured) == 8
-    assert runs.trained_rows(*arguments) == rows
+    assert one_round() == rows
     assert len(measured) == 8
     later = time.time() + 10
     os.utime(measured[0] / "metrics.json", (later, later))
-    runs.trained_rows(*arguments)
+    one_round()
     assert measured[8:] == measured[:1]
+
+
+def test_figures_of_a_round_train_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[Run]] = []
+
+    def counted(plans: Any, parallel: int) -> list[list[Run]]:
+        each = pretend_sweeps(plans, parallel)
+        calls.append([run for planned in each for run in planned])
+        return each
+
+    monkeypatch.setattr(runs, "sweeps", counted)
+    panels = runs.train_round([*FIGURES], "smoke", 0, tmp_path)
+    assert list(panels) == list(FIGURES)
+    # Figures of one network share it; theorems and estimators have none.
+    (trained,) = calls
+    assert len(trained) == 3
+    assert panels["fig1"]["both factors right"] == panels["fig3"]["alpha"]
+    assert panels["theory"] == {}
+    panels = runs.train_round(["fig1"], "cpu", 0, tmp_path)
+    assert [run.config.alpha for own in panels["fig1"].values() for run in own] == [
+        0, 0, 3, 5
+    ]  # fmt: skip
+    assert len(calls) == 2
+    assert runs.train_round([], "cpu", 0, tmp_path) == {}
 
 
 def test_failed_networks_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def all_fail(*arguments: Any, **keywords: Any) -> list[Run]:
-        each = pretend_sweep(*arguments, **keywords)
-        for run in each:
+    def all_fail(*arguments: Any, **keywords: Any) -> list[list[Run]]:
+        each = pretend_sweeps(*arguments, **keywords)
+        for run in (run for planned in each for run in planned):
             run.status = "failed"
         return each
 
-    monkeypatch.setattr(runs, "sweep", all_fail)
+    monkeypatch.setattr(runs, "sweeps", all_fail)
     with pytest.raises(InputError, match="no network of seed 0 finished"):
         reproduce("fig3", "cpu", tmp_path / "results", tmp_path / "runs")
     assert not (tmp_path / "results").exists()
@@ -166,12 +197,13 @@ def test_results_grow_by_rounds(
     seen: list[int] = []
     results = tmp_path / "results"
 
-    def one_round(name: str, scale: str, seed: int, *_: Any) -> list[dict[str, Any]]:
+    def one_round(names: list[str], scale: str, seed: int, *_: Any) -> dict[str, Any]:
+        assert names == ["fig4"]
         if seed:  # what the earlier rounds have left
             table = read_rows(results / "fig4" / "data.csv")
             seen.append(len({row["seed"] for row in table}))
         rows = [row for row in CASES["C5"][0][1] if row["seed"] == seed]
-        return [{"scale": scale, **row} for row in rows]
+        return {name: [{"scale": scale, **row} for row in rows] for name in names}
 
     monkeypatch.setattr(machine, "_round", one_round)
     reproduce("fig4", "cpu", results, tmp_path, seeds=4)
@@ -195,12 +227,12 @@ def test_whole_rounds_of_the_table_are_not_trained_again(
 ) -> None:
     trained: list[int] = []
 
-    def one_round(name: str, scale: str, seed: int, *_: Any) -> list[dict[str, Any]]:
-        trained.append(seed)
+    def one_round(names: list[str], scale: str, seed: int, *_: Any) -> dict[str, Any]:
+        trained.extend([seed] * len(names))
         rows = [row for row in CASES["C5"][0][1] if row["seed"] == seed]
         # Of seed 1 a network fails at first.
         rows = rows[1:] if seed == 1 and trained.count(1) == 1 else rows
-        return [{"scale": scale, **row} for row in rows]
+        return {name: [{"scale": scale, **row} for row in rows] for name in names}
 
     monkeypatch.setattr(machine, "_round", one_round)
     monkeypatch.setattr(machine, "count_cells", lambda *_: 36)  # the cases have more
@@ -426,18 +458,7 @@ def run_program(*flags: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    folder = tmp_path_factory.mktemp("smoke")
-    done = run_program(
-        "--figure=all", "--scale=smoke", "--results_dir=results", folder=folder
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return folder, done.stdout
-
-
-def test_smoke_makes_every_figure(smoke: tuple[Path, str]) -> None:
-    folder, _ = smoke
+def check_every_figure(folder: Path, out: str) -> None:
     for figure in FIGURES:
         files = folder / "results" / figure
         names = {path.name for path in files.iterdir()}
@@ -450,8 +471,7 @@ def test_smoke_makes_every_figure(smoke: tuple[Path, str]) -> None:
             assert tuple(next(csv.reader(file))) == COLUMNS[figure]
 
 
-def test_smoke_fills_the_columns(smoke: tuple[Path, str]) -> None:
-    folder, _ = smoke
+def check_columns(folder: Path, out: str) -> None:
     # What a scale or a figure does not have: df is the Student-t's.
     unknown = {"fig2": {"df"}}
     for figure in TRAINED:
@@ -468,8 +488,7 @@ def test_smoke_fills_the_columns(smoke: tuple[Path, str]) -> None:
     ]  # fmt: skip
 
 
-def test_smoke_judges_every_claim(smoke: tuple[Path, str]) -> None:
-    folder, out = smoke
+def check_claims(folder: Path, out: str) -> None:
     claims = json.loads((folder / "results" / "claims.json").read_text())
     verdicts = {claim["id"]: claim["verdict"] for claim in claims}
     assert len(verdicts) == 13
@@ -482,8 +501,7 @@ def test_smoke_judges_every_claim(smoke: tuple[Path, str]) -> None:
         assert f"{claim}: {verdict}\n" in out
 
 
-def test_smoke_rotates_trained_networks(smoke: tuple[Path, str]) -> None:
-    folder, _ = smoke
+def check_rotations(folder: Path, out: str) -> None:
     rows = read_rows(folder / "results" / "theory" / "data.csv")
     curves = choose(rows, "difference", part="theorem 2")
     assert [row["degrees"] for row in curves] == [0.0, 30.0, 60.0]
@@ -492,12 +510,27 @@ def test_smoke_rotates_trained_networks(smoke: tuple[Path, str]) -> None:
     assert abs(turned["difference"]) > 5 * turned["difference_standard_error"]
 
 
-def test_smoke_is_redrawn_equally(smoke: tuple[Path, str]) -> None:
-    folder, _ = smoke
+def check_drawn_again(folder: Path, out: str) -> None:
     figures = {name: folder / "results" / name / "figure.png" for name in FIGURES}
     before = {name: path.read_bytes() for name, path in figures.items()}
     redraw("all", "smoke", folder / "results")
     assert {name: path.read_bytes() for name, path in figures.items()} == before
+
+
+def test_smoke_of_all_figures(tmp_path: Path) -> None:
+    # One test: several that share the folder may run in several processes.
+    done = run_program(
+        "--figure=all", "--scale=smoke", "--results_dir=results", folder=tmp_path
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    for check in (
+        check_every_figure,
+        check_columns,
+        check_claims,
+        check_rotations,
+        check_drawn_again,
+    ):
+        check(tmp_path, done.stdout)
 
 
 def test_verdicts_from_the_command_line(tmp_path: Path) -> None:

@@ -20,7 +20,16 @@ import pytest
 from tf_decomp.config import ExperimentConfig
 from tf_decomp.errors import InputError
 from tf_decomp.run_files import RunFiles
-from tf_decomp.sweep import Run, grid_points, parse_grid, plan_runs, sweep, write_table
+from tf_decomp.sweep import (
+    Run,
+    grid_points,
+    parse_grid,
+    plan_runs,
+    sweep,
+    sweeps,
+    write_table,
+)
+from tf_decomp.sweep.launcher import Launcher
 
 PROGRAM = Path(__file__).parents[1] / "bin" / "sweep.py"
 METRICS = {"test/elbo": {"value": -1.5, "standard_error": 0.25, "n": 400}}
@@ -205,6 +214,46 @@ def test_a_run_that_another_process_holds_is_waited_for(tmp_path, capsys):
     assert "another process" in capsys.readouterr().out
 
 
+class PretendedJob:
+    """A job that finishes its run when it is asked for the second time."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.asked = run, 0
+
+    def done(self) -> bool:
+        self.asked += 1
+        if self.asked == 2:
+            pretend_finished(self.run)
+        return self.asked >= 2
+
+
+def test_several_sweeps_share_the_slots(tmp_path, monkeypatch, capsys):
+    jobs: list[PretendedJob] = []
+    at_once: list[int] = []
+
+    def start(launcher: Launcher, run: Run) -> PretendedJob:
+        jobs.append(PretendedJob(run))
+        at_once.append(sum(job.asked < 2 for job in jobs))
+        return jobs[-1]
+
+    monkeypatch.setattr(Launcher, "start", start)
+    one, other = tmp_path / "one", tmp_path / "other"
+    plans = [("beta=1", settings(one)), ("beta=1,2", settings(other))]
+    each = sweeps(plans, parallel=2)
+    assert [[run.status for run in own] for own in each] == [
+        ["finished"], ["finished"] * 2
+    ]  # fmt: skip
+    assert max(at_once) == 2
+    assert [Path(job.run.config.output_dir).parent for job in jobs] == [
+        one, other, other
+    ]  # fmt: skip
+    assert status_of(one) == {"beta=1": "finished"}
+    assert status_of(other) == {"beta=1": "finished", "beta=2": "finished"}
+    assert capsys.readouterr().out.endswith("3 of 3 finished\n")
+    assert sweeps(plans) == each
+    assert len(jobs) == 3
+
+
 # -- refusals -----------------------------------------------------------------------
 
 
@@ -237,6 +286,12 @@ def test_the_folder_of_a_run_is_refused(tmp_path):
 def test_two_sweeps_at_once_are_refused(tmp_path):
     with RunFiles(tmp_path).locked():
         assert "wait for it" in refuse("beta=1", settings(tmp_path))
+
+
+def test_two_sweeps_of_one_folder_are_refused(tmp_path):
+    plans = [("beta=1", settings(tmp_path)), ("beta=2", settings(tmp_path))]
+    with pytest.raises(InputError, match="wait for it"):
+        sweeps(plans)
 
 
 def test_overwrite_is_refused(tmp_path):

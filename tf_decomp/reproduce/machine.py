@@ -29,7 +29,7 @@ from tf_decomp.reproduce.measures import (
 from tf_decomp.reproduce.pictures import draw_fig1, draw_fig3, draw_fig5
 from tf_decomp.reproduce.readme import readme_text
 from tf_decomp.reproduce.results import write_verdicts
-from tf_decomp.reproduce.runs import Measure, count_cells, trained_rows
+from tf_decomp.reproduce.runs import Measure, count_cells, measured_rows, train_round
 from tf_decomp.reproduce.samples import count_networks
 from tf_decomp.reproduce.statistics import Row
 from tf_decomp.reproduce.tables import COLUMNS, read_rows, write_rows
@@ -74,8 +74,9 @@ def reproduce(
 ) -> None:
     """Trains what is missing of a figure and writes its files after every round.
 
-    A round is every cell with one more seed. The same call continues: whole rounds in
-    data.csv are not trained again while config.flags beside it is as it would be now.
+    A round is every cell with one more seed, of all figures asked for. The same call
+    continues: whole rounds in data.csv are not trained again while config.flags beside
+    it is as it would be now.
 
     Args:
         figure: A key of FIGURES, or `all`.
@@ -93,21 +94,26 @@ def reproduce(
     Example:
         >>> reproduce("fig3", "cpu", Path("docs/results"), Path("runs/reproduce"))
     """
-    for name in _names(figure, scale):
+    names = _names(figure, scale)
+    rounds = {name: seeds or FIGURES[name].scales[scale].seeds for name in names}
+    for name in names:
         _refuse_smaller(results_dir / name / "data.csv", scale)
-        earlier = _rounds_at_hand(results_dir / name, name, scale)
-        rows: list[Row] = []
-        for seed in range(seeds or FIGURES[name].scales[scale].seeds):
-            print(f"{name}, scale {scale}: seed {seed}", flush=True)
-            if seed in earlier:
-                rows += earlier[seed]
-                continue
-            rows += _round(name, scale, seed, runs_dir, parallel)
-            if not rows:
+    earlier = {name: _rounds_at_hand(results_dir / name, name, scale) for name in names}
+    rows: dict[str, list[Row]] = {name: [] for name in names}
+    for seed in range(max(rounds.values())):
+        asked = [name for name in names if seed < rounds[name]]
+        missing = [name for name in asked if seed not in earlier[name]]
+        if missing:
+            print(f"{', '.join(missing)}, scale {scale}: seed {seed}", flush=True)
+        new = _round(missing, scale, seed, runs_dir, parallel)
+        for name in asked:
+            rows[name] += new[name] if name in new else earlier[name][seed]
+        for name in missing:
+            if not rows[name]:
                 raise InputError(
                     f"{name}: no network of seed {seed} finished; read the lines above"
                 )
-            write_rows(results_dir / name / "data.csv", name, rows)
+            write_rows(results_dir / name / "data.csv", name, rows[name])
             redraw(name, scale, results_dir)
 
 
@@ -139,6 +145,7 @@ def redraw(figure: str, scale: str, results_dir: Path) -> None:
         drawing = _DRAWINGS[name](rows)
         for ending in ("png", "svg"):
             save_figure(drawing, folder / f"figure.{ending}")
+            drawing.set_layout_engine("none")  # laid out once, for both
         write_text(folder / "config.flags", settings_text(name, scale))
     claims = write_verdicts(results_dir)
     for name in names:
@@ -151,12 +158,18 @@ def redraw(figure: str, scale: str, results_dir: Path) -> None:
 
 
 def _round(
-    name: str, scale: str, seed: int, runs_dir: Path, parallel: int
-) -> list[Row]:
-    if name in _COMPUTED:
-        return _COMPUTED[name](scale, seed)
-    train = functools.partial(trained_rows, name, scale, seed, runs_dir)
-    return train(_MEASURES[name], COLUMNS[name], parallel)
+    names: Sequence[str], scale: str, seed: int, runs_dir: Path, parallel: int
+) -> dict[str, list[Row]]:
+    """Gives the rows of a round by figure; networks of all figures train together."""
+    trained = train_round(names, scale, seed, runs_dir, parallel)
+    rows = {}
+    for name in names:
+        if name in _COMPUTED:
+            rows[name] = _COMPUTED[name](scale, seed)
+        else:
+            measure, columns = _MEASURES[name], COLUMNS[name]
+            rows[name] = measured_rows(trained[name], scale, measure, columns)
+    return rows
 
 
 def _rounds_at_hand(folder: Path, name: str, scale: str) -> dict[int, list[Row]]:

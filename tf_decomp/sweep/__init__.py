@@ -12,7 +12,7 @@ Runs resume as those of bin/train.py do, so the same call continues a sweep.
 
 from tf_decomp.sweep.grid import Run, grid_points, parse_grid, plan_runs
 from tf_decomp.sweep.launcher import CLUSTERS
-from tf_decomp.sweep.runner import sweep, write_table
+from tf_decomp.sweep.runner import sweep, sweeps, write_table
 
 __all__ = [
     "CLUSTERS",
@@ -21,5 +21,6 @@ __all__ = [
     "parse_grid",
     "plan_runs",
     "sweep",
+    "sweeps",
     "write_table",
 ]

@@ -24,7 +24,6 @@ class Launcher:
     """Starts runs by submitit, and ends them.
 
     Args:
-        folder: For submitit's files and the logs.
         cluster: One of CLUSTERS.
         parallel: Runs at once, 0 for the default.
         runs: How many there are in all.
@@ -34,16 +33,11 @@ class Launcher:
         InputError: A value is not usable.
 
     Example:
-        >>> Launcher(Path("runs/.submitit"), "local", 0, 8, ()).slots
+        >>> Launcher("local", 0, 8, ()).slots
     """
 
     def __init__(
-        self,
-        folder: Path,
-        cluster: str,
-        parallel: int,
-        runs: int,
-        slurm: Sequence[str],
+        self, cluster: str, parallel: int, runs: int, slurm: Sequence[str]
     ) -> None:
         if cluster not in CLUSTERS or parallel < 0:
             raise InputError(
@@ -55,7 +49,7 @@ class Launcher:
                 f"slurm={','.join(slurm)} is for another cluster; pass --cluster=slurm"
             )
         cores = len(os.sched_getaffinity(0))
-        self.folder, self.local = folder, cluster == "local"
+        self.local = cluster == "local"
         self.slots = parallel or (cores if self.local else _SLURM_JOBS)
         self.slots = min(self.slots, runs)
         self.threads = max(1, cores // self.slots)
@@ -69,10 +63,10 @@ class Launcher:
         given["slurm_setup"] = [f"export {name}={self.threads}" for name in _THREADS]
         self.parameters |= given
 
-    def check(self) -> None:
+    def check(self, run: Run) -> None:
         """Makes an executor for nothing, so that mistakes show before any run."""
         try:
-            self._executor(self.folder)
+            self._executor(_logs(run).parent)
         except ImportError as error:
             if error.name != "submitit":
                 raise
@@ -88,7 +82,7 @@ class Launcher:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         os.environ.update({name: str(self.threads) for name in _THREADS})
         try:
-            executor = self._executor(self.folder / run.name)
+            executor = self._executor(_logs(run))
             return executor.submit(_train, run.config.to_flags(), self.local)
         except RuntimeError as error:
             raise InputError(f"submitit: {' '.join(str(error).split())}") from None
@@ -122,6 +116,11 @@ class Launcher:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
         executor.update_parameters(**self.parameters)
         return executor
+
+
+def _logs(run: Run) -> Path:
+    """Gives the folder of a run's logs and of submitit's files."""
+    return Path(run.config.output_dir).parent / ".submitit" / run.name
 
 
 def error_of(job: Any) -> str:

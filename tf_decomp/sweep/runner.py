@@ -59,22 +59,59 @@ def sweep(
         >>> settings = functools.partial(ExperimentConfig, output_dir="runs/sweep")
         >>> sweep("beta=0.1,1;seed=0:8", settings)
     """
-    values = parse_grid(grid)
-    runs = plan_runs(values, configure)
-    root = Path(runs[0].config.output_dir).parent
-    launcher = Launcher(root / ".submitit", cluster, parallel, len(runs), slurm)
-    with RunFiles(root).locked():
-        _remember(root, values, runs[0].config)
-        launcher.check()
+    plan = grid, configure
+    return sweeps([plan], cluster=cluster, parallel=parallel, slurm=slurm)[0]
+
+
+def sweeps(
+    plans: Sequence[tuple[str, Callable[..., ExperimentConfig]]],
+    *,
+    cluster: str = "local",
+    parallel: int = 0,
+    slurm: Sequence[str] = (),
+) -> list[list[Run]]:
+    """Trains several sweeps at once, each in its own folder; gives the runs of each.
+
+    They share the slots, so that none is empty while a sweep of few runs ends.
+
+    Args:
+        plans: Of each sweep the grid and `configure`, as `sweep` takes them.
+        cluster: As of `sweep`.
+        parallel: Runs at once, of all sweeps together.
+        slurm: As of `sweep`.
+
+    Raises:
+        InputError: As `sweep`, or two sweeps have one folder.
+        OSError: A folder cannot be written.
+
+    Example:
+        >>> sweeps([("beta=1;seed=0:8", few), ("beta=0.1,5;seed=0:8", many)])
+    """
+    grids = [parse_grid(grid) for grid, _ in plans]
+    each = [
+        plan_runs(values, configure)
+        for values, (_, configure) in zip(grids, plans, strict=True)
+    ]
+    runs = [run for own in each for run in own]
+    launcher = Launcher(cluster, parallel, len(runs), slurm)
+    with contextlib.ExitStack() as locks:
+        for values, own in zip(grids, each, strict=True):
+            locks.enter_context(RunFiles(_root(own)).locked())
+            _remember(_root(own), values, own[0].config)
+        launcher.check(runs[0])
         with stop_signals() as stopped:
-            _work(root, runs, launcher, stopped)
+            _work(each, launcher, stopped)
         if stopped:
             print("stopped; the same command continues", file=sys.stderr, flush=True)
             raise SystemExit(128 + stopped[0])
     for run in runs:
         if run.status == "failed":
             print(f"{run.name}: {run.error}", file=sys.stderr, flush=True)
-    return runs
+    return each
+
+
+def _root(runs: Sequence[Run]) -> Path:
+    return Path(runs[0].config.output_dir).parent
 
 
 def _remember(
@@ -122,33 +159,34 @@ class _Going:
         return self.job.done() if self.job else not _is_locked(self.run)
 
 
-def _work(root: Path, runs: list[Run], launcher: Launcher, stopped: list[int]) -> None:
-    """Keeps the slots filled until every run has ended."""
+def _work(each: list[list[Run]], launcher: Launcher, stopped: list[int]) -> None:
+    """Keeps the slots filled until every run of all sweeps has ended."""
+    runs = [run for own in each for run in own]
     for run in runs:
         _judge(run)
     waiting = collections.deque(run for run in runs if run.status == "pending")
     going: list[_Going] = []
     took: list[float] = []
-    write_table(root / "sweep.csv", runs)
+    _write_tables(each)
     _report(runs, took, launcher.slots)
     try:
         while (waiting or going) and not stopped:
             while waiting and len(going) < launcher.slots:
                 going.append(_begin(waiting.popleft(), launcher))
-            for each in [each for each in going if each.ended()]:
-                going.remove(each)
-                again = _settle(each)
+            for one in [one for one in going if one.ended()]:
+                going.remove(one)
+                again = _settle(one)
                 if again:
                     going.append(again)
-                elif each.run.status == "pending":
-                    waiting.appendleft(each.run)
+                elif one.run.status == "pending":
+                    waiting.appendleft(one.run)
                 else:
-                    took.append(time.monotonic() - each.start)
-                    write_table(root / "sweep.csv", runs)
+                    took.append(time.monotonic() - one.start)
+                    _write_tables(each)
                     _report(runs, took, launcher.slots)
             time.sleep(_POLL_SECONDS)
     finally:
-        launcher.end([each.job for each in going if each.job])
+        launcher.end([one.job for one in going if one.job])
 
 
 def _begin(run: Run, launcher: Launcher) -> _Going:
@@ -206,6 +244,11 @@ def _is_locked(run: Run) -> bool:
     except OSError:
         pass  # the run itself will say so
     return False
+
+
+def _write_tables(each: Sequence[Sequence[Run]]) -> None:
+    for own in each:
+        write_table(_root(own) / "sweep.csv", own)
 
 
 def write_table(path: Path, runs: Sequence[Run]) -> None:
