@@ -83,6 +83,13 @@ def test_a_served_decoder_needs_no_xla() -> None:
     assert operations == {False: False, True: True}
 
 
+@pytest.mark.parametrize(("channels", "ours"), [(6, True), (7, False)])
+def test_decoders_take_it_for_few_channels(channels: int, ours: bool) -> None:
+    last = ConvDecoder((16, 16, channels), (8, 8)).body.layers[-1]
+    assert last.filters == channels
+    assert isinstance(last, Conv2DTranspose) == ours
+
+
 def test_weights_of_keras_layers_load(tmp_path: Path) -> None:
     def network(last: keras.layers.Layer) -> keras.Model:
         first = keras.layers.Conv2DTranspose(3, 4, 2, "same", name="first")

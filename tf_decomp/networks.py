@@ -16,7 +16,7 @@ from tf_decomp.likelihoods import (
     NormalLikelihood,
 )
 from tf_decomp.posteriors import LaplacePosterior, NormalPosterior
-from tf_decomp.upsampling import Conv2DTranspose
+from tf_decomp.upsampling import FEW_CHANNELS, Conv2DTranspose
 
 layers = keras.layers
 _register = keras.saving.register_keras_serializable("tf_decomp")
@@ -230,7 +230,13 @@ class ConvDecoder(_Network):
             layers.Conv2DTranspose(between, 4, 2, "same", **_weights(batch_norm))
             for between in filters[1:]
         ]
-        for step in [*steps, Conv2DTranspose(channels, **_weights(batch_norm))]:
+        if channels <= FEW_CHANNELS:
+            steps.append(Conv2DTranspose(channels, **_weights(batch_norm)))
+        else:
+            steps.append(
+                layers.Conv2DTranspose(channels, 4, 2, "same", **_weights(batch_norm))
+            )
+        for step in steps:
             body += [_batch_norm()] if batch_norm else []
             body += [layers.ReLU(), step]
         config = {

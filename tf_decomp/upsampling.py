@@ -6,6 +6,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+# With 6 it is faster than Keras's layer, with 16 slower.
+FEW_CHANNELS = 6
+
 _KERNEL, _STRIDE = 4, 2
 
 
