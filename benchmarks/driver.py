@@ -36,8 +36,6 @@ _ROOT = Path(__file__).resolve().parents[1]
 _MODULES = {OURS: "benchmarks.ours", TORCH: "benchmarks.plain_torch"}
 _RELATIONS = {">=": operator.ge, "<=": operator.le}
 _SECONDS, _QUICK_SECONDS = 3.0, 0.05
-# Of a workload: more where its ratio decides.
-_REPETITIONS, _OF_RATIOS = 2, 3
 
 
 def run(only: Sequence[str], quick: bool, output: Path) -> list[str]:
@@ -200,17 +198,12 @@ def _measure(
     """Runs the sides in turns: A B A B A B."""
     taking_part = [side for side in sides if side in WORKLOADS[name].sides]
     values: dict[str, list[dict[str, float]]] = {side: [] for side in taking_part}
-    for _ in range(1 if quick else _repetitions(name)):
+    for _ in range(1 if quick else WORKLOADS[name].repetitions):
         for side in taking_part:
             values[side].append(_run_worker(name, side, quick))
             given = values[side][-1]["value"]
             print(f"{name} {side}: {given:.5g} {WORKLOADS[name].unit}", flush=True)
     return values
-
-
-def _repetitions(name: str) -> int:
-    ratios = [target.workload for target in TARGETS if target.value == "ratio"]
-    return _OF_RATIOS if name in ratios else _REPETITIONS
 
 
 def _run_worker(name: str, side: str, quick: bool) -> dict[str, float]:
