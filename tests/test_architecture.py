@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 LEVELS = (
     "errors randomness startup environment priors sampling posteriors likelihoods data "
     "upsampling run_files plots",
-    "divergences networks replicas",
+    "pairwise divergences networks replicas",
     "objectives objective_means set_divergence batch_bias theory",
     "launches step_noise training fitting vae metrics evaluation_rows export "
     "model_card report",

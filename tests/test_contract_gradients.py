@@ -122,12 +122,12 @@ def test_chunks_change_nothing(
             return inclusive_kl(z, prior, make(*parameters))
 
     expected = values_and_gradients(function, arguments)
-    monkeypatch.setattr(tf_decomp.divergences, "_CHUNK", chunk)
+    monkeypatch.setattr(tf_decomp.pairwise, "_CHUNK", chunk)
     # The chunk's size is in the traces: trace anew, without waiting for XLA.
-    for name, value in list(vars(tf_decomp.divergences).items()):
+    for name, value in list(vars(tf_decomp.pairwise).items()):
         if hasattr(value, "python_function"):
             fresh = tf.function(value.python_function, reduce_retracing=True)
-            monkeypatch.setattr(tf_decomp.divergences, name, fresh)
+            monkeypatch.setattr(tf_decomp.pairwise, name, fresh)
     got = values_and_gradients(function, arguments)
     for ours, one_chunk in zip(got, expected, strict=True):
         np.testing.assert_allclose(ours, one_chunk, rtol=1e-12, atol=1e-13)

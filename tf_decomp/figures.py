@@ -8,7 +8,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from tf_decomp.data import Split
-from tf_decomp.divergences import aggregate_log_prob
+from tf_decomp.pairwise import aggregate_log_prob
 from tf_decomp.plots import (
     latent_density,
     latent_marginals,

@@ -5,7 +5,6 @@ from tf_decomp.metrics.disentanglement import (
     FactorVAEScore,
     beta_vae_score,
     factor_vae_score,
-    normal_scores,
 )
 from tf_decomp.metrics.disentanglement_information import (
     ModularityExplicitness,
@@ -24,6 +23,7 @@ from tf_decomp.metrics.likelihood import (
     MarginalLogLikelihood,
     marginal_log_likelihood,
 )
+from tf_decomp.metrics.normal_scores import normal_scores
 from tf_decomp.metrics.overlap import OverlapReport, overlap_report
 from tf_decomp.metrics.regularisation import (
     RegularisationReport,

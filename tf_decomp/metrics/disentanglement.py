@@ -1,33 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disentanglement by intervention: hold one factor and see which dimension is still.
+"""Disentanglement by intervention: hold one factor and see which dimension is still."""
 
-Both metrics here draw *votes*: a factor is chosen uniformly, a value of it as often
-as it occurs in the data, and rows that share this value, with replacement. A value
-that a single row has cannot be held and is not drawn.
-"""
-
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri
 from sklearn.linear_model import LogisticRegression
 
-from tf_decomp.errors import InputError
-from tf_decomp.metrics.estimates import (
-    NUM_PERMUTATIONS,
-    Estimate,
-    LabelledCodes,
-    check_codes,
-    label_codes,
-)
-
-_CHUNK_ROWS = 64_000  # the rows of a chunk of votes stay in the cache
-_MAX_CHANCE_VOTES = 2_000
-_MIN_VOTES = 50
+from tf_decomp.metrics.estimates import Estimate, label_codes
+from tf_decomp.metrics.votes import Votes, check_vote_counts, score_votes
 
 
 class FactorVAEScore(NamedTuple):
@@ -62,21 +43,6 @@ class FactorVAEScore(NamedTuple):
     in_sample_value: float
     margin: float
     margin_standard_error: float
-
-
-class _Groups(NamedTuple):
-    """Rows sorted by a factor: `order` [n], where each value starts, how many rows."""
-
-    order: np.ndarray
-    starts: np.ndarray
-    sizes: np.ndarray
-
-
-class _Votes(NamedTuple):
-    """What each vote saw, [num_votes, latent_dim], and the factor it held."""
-
-    features: np.ndarray
-    labels: np.ndarray
 
 
 def factor_vae_score(
@@ -118,9 +84,9 @@ def factor_vae_score(
         >>> factor_vae_score(factors.astype(float), factors).value
         1.0
     """
-    _check_counts(train_votes, evaluation_votes, samples_per_vote)
+    check_vote_counts(train_votes, evaluation_votes, samples_per_vote)
     labelled = label_codes(codes, factors, scale)
-    votes, chances = _score_votes(
+    votes, chances = score_votes(
         labelled,
         (train_votes, evaluation_votes),
         samples_per_vote,
@@ -185,9 +151,9 @@ def beta_vae_score(
         >>> beta_vae_score(factors.astype(float), factors).value
         1.0
     """
-    _check_counts(train_votes, evaluation_votes, 2 * pairs_per_vote)
+    check_vote_counts(train_votes, evaluation_votes, 2 * pairs_per_vote)
     labelled = label_codes(codes, factors, scale)
-    votes, chances = _score_votes(
+    votes, chances = score_votes(
         labelled,
         (train_votes, evaluation_votes),
         2 * pairs_per_vote,
@@ -209,143 +175,6 @@ def beta_vae_score(
     )
 
 
-def normal_scores(
-    codes: ArrayLike,
-    cdf: Callable[[np.ndarray], np.ndarray],
-    survival: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> np.ndarray:
-    """Maps codes through a prior's CDF to a standard normal, dimension by dimension.
-
-    z -> Phi^{-1}(F(z)) is the optimal-transport map from the prior's marginal F to
-    N(0, 1): scores of the mapped codes do not reward or punish heavy tails. Each half
-    uses the smaller of F and 1 - F, so that no tail rounds to 1. A probability below
-    the smallest float64 is set to it, which ends the map at +-38.
-
-    Args:
-        codes: [n, latent_dim] encodings.
-        cdf: takes float64 [n, latent_dim] and returns F in float64, e.g.
-            `scipy.stats.t(df=9).cdf`.
-        survival: the same for 1 - F, accurate where it is small; by default
-            `cdf(-codes)`, right for a prior that is symmetric about zero.
-
-    Returns:
-        [n, latent_dim] float64, finite.
-
-    Raises:
-        InputError: `codes` is unusable, the functions do not return float64
-            probabilities, or they do not add up to 1.
-
-    Example:
-        >>> from scipy import stats
-        >>> normal_scores([[3.0, -100.0]], stats.t(df=9).cdf).round(3).tolist()
-        [[2.433, -7.825]]
-    """
-    latents = check_codes(codes).astype(np.float64)
-    lower = np.asarray(cdf(latents))
-    upper = np.asarray(cdf(-latents) if survival is None else survival(latents))
-    if {lower.dtype, upper.dtype} != {np.dtype(np.float64)}:
-        raise InputError(
-            f"cdf and survival must return float64; received {lower.dtype} and "
-            f"{upper.dtype}; a float32 tail overflows, so compute them in float64"
-        )
-    if lower.shape != latents.shape or not np.allclose(lower + upper, 1.0, 0.0, 1e-6):
-        raise InputError(
-            f"cdf and survival must return {list(latents.shape)} that add up to 1; "
-            "received others; for a prior not symmetric about 0 give survival"
-        )
-    smallest = np.nextafter(0.0, 1.0)
-    tail = ndtri(np.maximum(np.minimum(lower, upper), smallest))
-    return np.where(lower <= upper, tail, -tail)
-
-
-def _check_counts(train_votes: int, evaluation_votes: int, rows_per_vote: int) -> None:
-    if min(train_votes, evaluation_votes) < _MIN_VOTES or rows_per_vote < 2:
-        raise InputError(
-            f"votes must be at least {_MIN_VOTES} and the rows of a vote at least 2; "
-            f"received {train_votes}, {evaluation_votes}, {rows_per_vote}; raise them"
-        )
-
-
-def _score_votes(
-    labelled: LabelledCodes,
-    num_votes: tuple[int, int],
-    rows_per_vote: int,
-    reduce: Callable[[np.ndarray], np.ndarray],
-    find_hits: Callable[[_Votes, int, np.ndarray], np.ndarray],
-    rng: np.random.Generator,
-) -> tuple[_Votes, np.ndarray]:
-    """Draws the votes of the codes, and scores those of codes in permuted rows."""
-    groups = [_group_rows(factor) for factor in labelled.factors.T]
-    codes = labelled.codes.astype(np.float32)
-    votes = _draw_votes(codes, groups, sum(num_votes), rows_per_vote, reduce, rng)
-    few = [min(count, _MAX_CHANCE_VOTES) for count in num_votes]
-    chances = []
-    for _ in range(NUM_PERMUTATIONS):
-        shuffled = codes.take(rng.permutation(len(codes)), axis=0)
-        random = _draw_votes(shuffled, groups, sum(few), rows_per_vote, reduce, rng)
-        chances.append(find_hits(random, few[0], labelled.active)[few[0] :].mean())
-    return votes, np.array(chances)
-
-
-def _group_rows(factor: np.ndarray) -> _Groups:
-    order = np.argsort(factor, kind="stable")
-    sizes = np.bincount(factor)
-    starts = np.cumsum(sizes) - sizes
-    shared = sizes > 1
-    if not shared.any():
-        raise InputError(
-            "a factor must have a value that two rows share; received one without; "
-            "leave that factor out or encode more data"
-        )
-    return _Groups(order, starts[shared], sizes[shared])
-
-
-def _draw_votes(
-    codes: np.ndarray,
-    groups: list[_Groups],
-    num_votes: int,
-    rows_per_vote: int,
-    reduce: Callable[[np.ndarray], np.ndarray],
-    rng: np.random.Generator,
-) -> _Votes:
-    """Draws votes in an exchangeable order, so that any split of them is random.
-
-    The draws of a chunk come from its own generator, whichever thread runs it.
-
-    Args:
-        codes: [n, latent_dim] float32.
-        groups: the rows sorted by each factor.
-        num_votes: number of votes.
-        rows_per_vote: rows that each vote draws.
-        reduce: [votes, rows_per_vote, latent_dim] -> [votes, latent_dim].
-        rng: the source of the factors' counts, of the chunks and of the order.
-    """
-    counts = rng.multinomial(num_votes, np.full(len(groups), 1.0 / len(groups)))
-    chunk = max(1, _CHUNK_ROWS // rows_per_vote)
-    features: list[np.ndarray] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for (order, starts, sizes), count in zip(groups, counts, strict=True):
-            table = codes.take(order, axis=0)  # a value's rows lie together
-
-            def draw(
-                votes: int,
-                source: np.random.Generator,
-                table: np.ndarray = table,
-                starts: np.ndarray = starts,
-                sizes: np.ndarray = sizes,
-            ) -> np.ndarray:
-                held = source.choice(len(sizes), votes, p=sizes / sizes.sum())[:, None]
-                shape = (votes, rows_per_vote)
-                rows = starts[held] + source.integers(0, sizes[held], shape)
-                return reduce(table.take(rows, axis=0))
-
-            parts = [min(chunk, count - at) for at in range(0, count, chunk)]
-            features += pool.map(draw, parts, rng.spawn(len(parts)))
-    labels = np.repeat(np.arange(len(groups)), counts)
-    order = rng.permutation(num_votes)
-    return _Votes(np.concatenate(features)[order], labels[order])
-
-
 def _variances(codes: np.ndarray) -> np.ndarray:
     codes -= codes[:, :1].copy()  # a still dimension becomes exactly 0
     sums = np.einsum("vsd->vd", codes)  # three times as fast as sum(axis=1)
@@ -358,7 +187,7 @@ def _pair_distances(codes: np.ndarray) -> np.ndarray:
     return np.abs(codes[:, ::2] - codes[:, 1::2]).mean(axis=1)
 
 
-def _majority_hits(votes: _Votes, train_votes: int, active: np.ndarray) -> np.ndarray:
+def _majority_hits(votes: Votes, train_votes: int, active: np.ndarray) -> np.ndarray:
     """Returns [num_votes] whether the majority of the training votes is right."""
     winners = np.zeros(len(votes.labels), np.int64)
     if active.any():
@@ -377,7 +206,7 @@ def _margins(variances: np.ndarray) -> np.ndarray:
     return 1.0 - np.divide(lowest, second, out=np.ones_like(lowest), where=second > 0)
 
 
-def _linear_hits(votes: _Votes, train_votes: int, active: np.ndarray) -> np.ndarray:
+def _linear_hits(votes: Votes, train_votes: int, active: np.ndarray) -> np.ndarray:
     """Returns [num_votes] whether a classifier of the training votes is right."""
     train = votes.features[:train_votes, active]
     spread = train.std(axis=0)

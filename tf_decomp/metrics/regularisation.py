@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp.divergences import aggregate_log_prob
 from tf_decomp.errors import InputError
 from tf_decomp.metrics.encodings import (
     check_posterior,
@@ -18,6 +17,7 @@ from tf_decomp.metrics.encodings import (
     sample_aggregate,
 )
 from tf_decomp.objective_means import Estimate
+from tf_decomp.pairwise import aggregate_log_prob
 from tf_decomp.priors import Prior, as_prior
 from tf_decomp.randomness import stateless_seed
 

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Matplotlib figures from NumPy arrays; nothing here knows a model."""
 
+from tf_decomp.plots.animation import save_traversal_gif
 from tf_decomp.plots.classes import class_magnitudes, interpolations
 from tf_decomp.plots.examples import reconstructions, samples
-from tf_decomp.plots.factors import pairwise_marginals, two_factors
+from tf_decomp.plots.factors import two_factors
 from tf_decomp.plots.latents import latent_density, latent_marginals
+from tf_decomp.plots.pairs import pairwise_marginals
 from tf_decomp.plots.style import (
     CLASS_COLORS,
     CLASS_MARKERS,
@@ -14,7 +16,7 @@ from tf_decomp.plots.style import (
     save_figure,
 )
 from tf_decomp.plots.training import training_curves
-from tf_decomp.plots.traversals import save_traversal_gif, traversals
+from tf_decomp.plots.traversals import traversals
 
 __all__ = [
     "CLASS_COLORS",

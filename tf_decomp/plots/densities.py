@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
@@ -15,6 +17,10 @@ from tf_decomp.plots.style import DATA_COLOR, MODEL_COLOR
 
 # (x0, x1, y0, y1): the first and last points of a grid along x and y.
 Extent = tuple[float, float, float, float]
+
+DENSITY_COLORS = "Blues"
+# An estimate from samples says little about the region of 99 %.
+ESTIMATED_MASSES: tuple[float, ...] = (0.5, 0.9)
 
 _CONTOUR_WIDTHS = (1.6, 1.1, 0.7)
 _MOST_SUMMED = 20_000
@@ -113,6 +119,48 @@ def kernel_width(samples: FloatArray) -> float:
     spread = min(robust, deviation) if robust > 0 else deviation
     smallest = 1e-6 * max(1.0, np.abs(samples).max())
     return float(max(1.3 * spread * len(samples) ** (-1 / 6), smallest))
+
+
+def pair_density(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Returns the density [ny, nx] of a mixture of products.
+
+    Args:
+        x: [k, nx] densities of the k components along x, as of `normal_shares`.
+        y: [k, ny] those along y.
+    """
+    return y.T @ x / len(x)
+
+
+def widen(low: float, high: float) -> tuple[float, float]:
+    """Returns a range with a margin, into which the prior's 90 % contour fits, too.
+
+    Args:
+        low: Its lower end.
+        high: Its upper end.
+    """
+    margin = 0.12 * (high - low)
+    return low - margin, high + margin
+
+
+def draw_density(axes: Axes, density: FloatArray, frame: Extent) -> Patch:
+    """Draws q(z) as a heat map; returns its entry for the legend.
+
+    Args:
+        axes: Where to draw.
+        density: [ny, nx] q(z) at the points of a grid.
+        frame: The first and last points of the grid.
+    """
+    image = axes.imshow(
+        density,
+        origin="lower",
+        extent=pixel_extent(frame, density.shape),
+        cmap=DENSITY_COLORS,
+        # The square root keeps what is spread out visible beside a spike.
+        norm=PowerNorm(0.5, vmin=0.0, vmax=max(density.max(), np.finfo(float).tiny)),
+        interpolation="nearest",
+        aspect="auto",
+    )
+    return Patch(color=image.get_cmap()(0.7), label="q(z), darker is denser")
 
 
 def draw_contours(

@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Overlap and regularisation, the two factors of the paper's Figure 1."""
 
-import itertools
 import textwrap
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
-from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse, Patch
 from numpy.typing import ArrayLike
 
@@ -23,27 +20,23 @@ from tf_decomp.plots.checks import (
     spread_indices,
 )
 from tf_decomp.plots.densities import (
+    ESTIMATED_MASSES,
     Extent,
     as_density,
     as_extent,
     draw_contours,
-    draw_marginal,
+    draw_density,
     kernel_width,
     normal_shares,
-    pixel_extent,
+    pair_density,
+    widen,
 )
-from tf_decomp.plots.style import DATA_COLOR, MODEL_COLOR, NOTE_COLOR, STYLE
+from tf_decomp.plots.style import DATA_COLOR, NOTE_COLOR, STYLE
 
-_DENSITY_COLORS = "Blues"
-# An estimate from samples says little about the region of 99 %.
-_ESTIMATED_MASSES: tuple[float, ...] = (0.5, 0.9)
 _GRID = 161
-_PAIR_GRID = 81
 _MOST_ELLIPSES = 25
 _POOL = 100
 _MOST_POINTS = 2000
-_MOST_PAIRED = 4
-_MOST_GIVEN = 6
 _NOTE_COLUMNS = 58
 _BELOW = (0.5, -0.12)  # a panel's legend
 _NOTE_POINTS = 8
@@ -109,11 +102,11 @@ def two_factors(
             "pass the grid's first and last points with its density"
         )
     if prior_density is None or extent is None:
-        frame, masses = _frame(locs, scales, samples), _ESTIMATED_MASSES
+        frame, masses = _frame(locs, scales, samples), ESTIMATED_MASSES
         widths = [kernel_width(samples[:, axis]) for axis in range(2)]
         prior = _mixture(samples, np.tile(widths, (len(samples), 1)), frame)
     else:
-        frame, masses = as_extent(extent), (*_ESTIMATED_MASSES, 0.99)
+        frame, masses = as_extent(extent), (*ESTIMATED_MASSES, 0.99)
         prior = as_density("prior_density", prior_density)
     texts = [_wrap(text) for text in (overlap_text, regularisation_text)]
     lines = max(text.count("\n") + 1 for text in texts)
@@ -122,7 +115,7 @@ def two_factors(
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     _draw_encodings(left, locs, scales, frame, np.random.default_rng(seed))
     aggregate = _mixture(locs, scales, frame)
-    area = _draw_density(right, aggregate, frame)
+    area = draw_density(right, aggregate, frame)
     contours = draw_contours(right, prior, frame, masses)
     right.legend(handles=[area, contours], loc="upper center", bbox_to_anchor=_BELOW)
     shown = describe_count(min(len(locs), _MOST_ELLIPSES), len(locs))
@@ -136,70 +129,6 @@ def two_factors(
         _print_note(panel, name, text, lines)
     left.set_ylabel(labels[1])
     figure.suptitle("The two factors of decomposition" if title is None else title)
-    return figure
-
-
-@mpl.rc_context(STYLE)
-def pairwise_marginals(
-    codes: ArrayLike,
-    prior_samples: ArrayLike,
-    dimensions: ArrayLike | None = None,
-    title: str | None = None,
-) -> Figure:
-    """Draws q(z) against p(z) for single latent dimensions and pairs of them.
-
-    On the diagonal, the histograms of both; below it, q(z) as a heat map under the
-    prior's contours, both by kernel density estimates (from at most 20,000 samples,
-    evenly spread over the rows). A panel holds the quantiles 0.005 to 0.995 of both and
-    a margin.
-
-    Args:
-        codes: [n, latent_dim] samples of q(z), such as one of each posterior.
-        prior_samples: [m, latent_dim] samples of the prior.
-        dimensions: [k] indices of at most six latent dimensions, counted from 0 (the
-            labels count from 1); by default the four with the largest standard
-            deviation of the codes, in falling order.
-        title: The heading; by default it says what is seen.
-
-    Raises:
-        InputError: If an array has another rank or width, a value is not finite, or
-            a dimension does not exist or is named twice.
-
-    Example:
-        >>> codes, samples = np.random.default_rng(0).normal(size=(2, 1000, 50))
-        >>> figure = pairwise_marginals(codes, samples)
-    """
-    codes = as_finite("codes", codes, "[n, latent_dim]")
-    samples = as_finite("prior_samples", prior_samples, "[m, latent_dim]")
-    check_equal_shapes(
-        "rows of codes and prior_samples", codes.shape[1:], samples.shape[1:]
-    )
-    chosen = _as_dimensions(dimensions, codes)
-    latent_dim = codes.shape[1]
-    codes, samples = codes[:, chosen], samples[:, chosen]
-    names = [f"$z_{{{dimension + 1}}}$" for dimension in chosen]
-    count = len(names)
-    figure = Figure(
-        figsize=(1.8 * max(count, 2) + 0.5, 1.8 * max(count, 2) + 0.9),
-        layout="constrained",
-    )
-    panels = figure.subplots(count, count, squeeze=False, sharex="col")
-    for row, name in enumerate(names):
-        draw_marginal(panels[row, row], codes[:, row], samples[:, row])
-        panels[row, row].set_title(f"{name}, sd {codes[:, row].std():#.2g}")
-    _draw_pairs(panels, codes, samples)
-    _label_pairs(panels, names)
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    if count > 1:
-        contours = Line2D([], [], color=MODEL_COLOR)
-        handles += [Patch(color=mpl.colormaps[_DENSITY_COLORS](0.7)), contours]
-        labels += [
-            "q(z), pairs: darker is denser",
-            "p(z), contours around 50, 90 % of its mass, where they fit",
-        ]
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
-    heading = f"q(z) against p(z), {count} of {latent_dim} latent dimensions"
-    figure.suptitle(heading if title is None else title)
     return figure
 
 
@@ -221,21 +150,6 @@ def _as_encodings(
     return locs, scales, samples
 
 
-def _as_dimensions(value: ArrayLike | None, codes: FloatArray) -> list[int]:
-    """Returns the indices of latent dimensions, by default the most varying ones."""
-    if value is None:
-        widest = np.argsort(-codes.std(axis=0), kind="stable")
-        return widest[:_MOST_PAIRED].tolist()
-    numbers = as_finite("dimensions", value, "[k]").tolist()
-    unknown = set(numbers) - set(range(codes.shape[1]))
-    if unknown or len(set(numbers)) < len(numbers) or len(numbers) > _MOST_GIVEN:
-        raise InputError(
-            f"dimensions must be at most {_MOST_GIVEN} different indices from 0 to "
-            f"{codes.shape[1] - 1}; received {numbers}; give columns of codes"
-        )
-    return [int(number) for number in numbers]
-
-
 def _frame(locs: FloatArray, scales: FloatArray, samples: FloatArray) -> Extent:
     """Returns a frame that holds the encodings and the prior, but not heavy tails.
 
@@ -244,7 +158,7 @@ def _frame(locs: FloatArray, scales: FloatArray, samples: FloatArray) -> Extent:
     groups = (samples, locs - 2 * scales, locs + 2 * scales)
     ends = np.stack([np.quantile(group, (0.005, 0.995), axis=0) for group in groups])
     low, high = ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
-    low, high = np.transpose([_widen(*ends) for ends in zip(low, high, strict=True)])
+    low, high = np.transpose([widen(*ends) for ends in zip(low, high, strict=True)])
     centre = (low + high) / 2
     half = np.maximum((high - low) / 2, 1e-6 * np.maximum(1.0, np.abs(centre)))
     if half.max() < 2 * half.min():
@@ -259,18 +173,7 @@ def _mixture(locs: FloatArray, scales: FloatArray, frame: Extent) -> FloatArray:
         normal_shares(locs[:, axis], scales[:, axis], low, high, _GRID)
         for axis, (low, high) in enumerate((frame[:2], frame[2:]))
     )
-    return _pair_density(x, y)
-
-
-def _pair_density(x: FloatArray, y: FloatArray) -> FloatArray:
-    """Returns the density of a mixture of products, from densities along x and y."""
-    return y.T @ x / len(x)
-
-
-def _widen(low: float, high: float) -> tuple[float, float]:
-    """Returns a range with a margin, into which the prior's 90 % contour fits, too."""
-    margin = 0.12 * (high - low)
-    return low - margin, high + margin
+    return pair_density(x, y)
 
 
 def _spread_rows(
@@ -338,21 +241,6 @@ def _draw_encodings(
     )
 
 
-def _draw_density(axes: Axes, density: FloatArray, frame: Extent) -> Patch:
-    """Draws q(z) as a heat map; returns its entry for the legend."""
-    image = axes.imshow(
-        density,
-        origin="lower",
-        extent=pixel_extent(frame, density.shape),
-        cmap=_DENSITY_COLORS,
-        # The square root keeps what is spread out visible beside a spike.
-        norm=PowerNorm(0.5, vmin=0.0, vmax=max(density.max(), np.finfo(float).tiny)),
-        interpolation="nearest",
-        aspect="auto",
-    )
-    return Patch(color=image.get_cmap()(0.7), label="q(z), darker is denser")
-
-
 def _wrap(text: str) -> str:
     """Returns a text in lines no longer than a panel is wide."""
     return "\n".join(textwrap.fill(line, _NOTE_COLUMNS) for line in text.splitlines())
@@ -371,40 +259,3 @@ def _print_note(panel: Axes, title: str, text: str, lines: int) -> None:
         fontsize=_NOTE_POINTS,
         color=NOTE_COLOR,
     )
-
-
-def _draw_pairs(panels: np.ndarray, codes: FloatArray, samples: FloatArray) -> None:
-    """Draws the pairs below a diagonal of histograms, whose ranges get a margin."""
-    diagonal = panels.diagonal()
-    for panel in diagonal:
-        panel.set_xlim(_widen(*panel.get_xlim()))
-    ranges = [panel.get_xlim() for panel in diagonal]
-    aggregate, prior = (
-        [
-            normal_shares(values, kernel_width(values), low, high, _PAIR_GRID)
-            for values, (low, high) in zip(group.T, ranges, strict=True)
-        ]
-        for group in (codes, samples)
-    )
-    for column, row in itertools.combinations(range(len(panels)), 2):
-        panel, frame = panels[row, column], (*ranges[column], *ranges[row])
-        _draw_density(panel, _pair_density(aggregate[column], aggregate[row]), frame)
-        density = _pair_density(prior[column], prior[row])
-        draw_contours(panel, density, frame, _ESTIMATED_MASSES)
-        panel.set(xlim=frame[:2], ylim=frame[2:])
-        panels[column, row].remove()
-
-
-def _label_pairs(panels: np.ndarray, names: list[str]) -> None:
-    """Labels the outer axes of the lower triangle of a grid of panels."""
-    for row, column in zip(*np.tril_indices(len(names)), strict=True):
-        panel = panels[row, column]
-        if row == len(names) - 1:
-            panel.set_xlabel(f"value of {names[column]}")
-        if row == column:
-            panel.set_yticks([])
-            panel.spines["left"].set_visible(False)
-        elif column == 0:
-            panel.set_ylabel(f"value of {names[row]}")
-        else:
-            panel.tick_params(labelleft=False)

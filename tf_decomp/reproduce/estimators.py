@@ -15,7 +15,8 @@ import tensorflow as tf
 from scipy.special import logsumexp
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp.divergences import aggregate_log_prob, dimensionwise_mmd, inclusive_kl
+from tf_decomp.divergences import dimensionwise_mmd, inclusive_kl
+from tf_decomp.pairwise import aggregate_log_prob
 from tf_decomp.reproduce.statistics import Row, mean_number
 
 _VARIANCE = 0.225
