@@ -52,6 +52,7 @@ BAD: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"seed": -1}, ("seed", "-1")),
     ({"seed": 2**32}, ("seed", "4294967296")),  # more than NumPy's seeds
     ({"image_size": -1}, ("image_size", "-1")),
+    ({"max_test_examples": -1}, ("max_test_examples", "-1")),
     ({"max_train_examples": -1}, ("max_train_examples", "-1")),
 ]
 BAD_TYPES: list[dict[str, Any]] = [

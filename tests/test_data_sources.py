@@ -333,6 +333,10 @@ def test_load_dataset_takes_a_random_subset(tmp_path: Path) -> None:
     assert set(np.ravel(dataset.train.x)) == set(range(10))
     assert len(dataset.train.x) == 200
     assert len(dataset.test.x) == 1000
+    dataset = load_dataset(f"npz:{path}", max_test_examples=100)
+    assert set(np.ravel(dataset.test.x)) == set(range(10))
+    assert len(dataset.train.x) == 1000
+    assert len(dataset.test.x) == 100
 
 
 def test_load_dataset_passes_all_on_to_fashion_mnist(monkeypatch: Any) -> None:

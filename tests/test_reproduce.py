@@ -481,6 +481,14 @@ def check_columns(folder: Path, out: str) -> None:
     fig1 = read_rows(folder / "results" / "fig1" / "data.csv")
     assert len(fig1) == 1 + 400
     assert fig1[0]["panel"] == "both factors right"
+    # Trained and measured on the subset of the test set that the settings name.
+    for path in (folder / "runs").rglob("metrics.json"):
+        flags = path.with_name("config.flags").read_text(encoding="utf-8")
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        (n,) = {value["n"] for value in metrics.values()}
+        assert n == (int(re.search(r"max_test_examples=(\d+)", flags)[1]) or n)
+    (fig2,) = read_rows(folder / "results" / "fig2" / "data.csv")
+    assert fig2["n"] == 2000
     fig5 = read_rows(folder / "results" / "fig5" / "data.csv")
     kinds = [row["kind"] for row in fig5]
     assert [kinds.count(k) for k in ("network", "move", "magnitude", "frame")] == [

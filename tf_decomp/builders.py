@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model that an ExperimentConfig describes."""
+"""The data and the model that an ExperimentConfig describes."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from tf_decomp.config import ExperimentConfig
+from tf_decomp.data import Dataset, load_dataset
 from tf_decomp.errors import InputError
 from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from tf_decomp.priors import (
@@ -21,6 +22,29 @@ from tf_decomp.vae import DecompositionVAE
 
 # Section 6.2: one mode on each half-axis.
 MIXTURE_LOCS = ((0, 1), (0, -1), (1, 0), (-1, 0))
+
+
+def build_dataset(config: ExperimentConfig) -> Dataset:
+    """Loads the data of a run.
+
+    Args:
+        config: The settings.
+
+    Raises:
+        InputError: The data are missing or not usable.
+
+    Example:
+        >>> build_dataset(ExperimentConfig(dataset="pinwheel")).train.x.shape
+        (400, 2)
+    """
+    return load_dataset(
+        config.dataset,
+        config.data_dir or None,
+        config.image_size,
+        config.max_train_examples or None,
+        config.seed,
+        config.max_test_examples or None,
+    )
 
 
 def build_vae(

@@ -49,6 +49,9 @@ class ExperimentConfig:
     max_train_examples: int = _setting(
         0, "Train on a seeded random subset of this size; 0: on all."
     )
+    max_test_examples: int = _setting(
+        0, "Test on a seeded random subset of this size; 0: on all."
+    )
     prior: str = _setting("normal", f"p(z), one of {', '.join(PRIORS)}.")
     gamma: float = _setting(0.8, "Weight of the spike of spike_and_slab, in [0, 1].")
     spike_variance: float = _setting(0.05, "Variance of that spike.")
@@ -113,7 +116,8 @@ class ExperimentConfig:
 
     def _check_numbers(self) -> None:
         for names, least in (
-            (("alpha", "beta", "seed", "image_size", "max_train_examples"), 0),
+            (("alpha", "beta", "seed", "image_size"), 0),
+            (("max_train_examples", "max_test_examples"), 0),
             (("latent_dim", "num_samples", "epochs", "batch_size"), 1),
         ):
             for name in names:

@@ -15,10 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from tf_decomp.batch_bias import BatchBias
-from tf_decomp.builders import build_vae
+from tf_decomp.builders import build_dataset, build_vae
 from tf_decomp.callbacks import EpochProgress, RunRecorder, RunState
 from tf_decomp.config import ExperimentConfig
-from tf_decomp.data import Dataset, Split, load_dataset, make_pipeline, subset
+from tf_decomp.data import Dataset, Split, make_pipeline, subset
 from tf_decomp.environment import describe_environment
 from tf_decomp.errors import InputError
 from tf_decomp.export import export_saved_model
@@ -61,13 +61,7 @@ def train(config: ExperimentConfig) -> dict[str, Any]:
     """
     start, files = time.time(), RunFiles(config.output_dir)
     strategy = make_strategy(config.strategy)
-    dataset = load_dataset(
-        config.dataset,
-        config.data_dir or None,
-        config.image_size,
-        config.max_train_examples or None,
-        config.seed,
-    )
+    dataset = build_dataset(config)
     if config.batch_size > len(dataset.train.x):
         raise InputError(
             f"batch_size={config.batch_size} is larger than the training data, "

@@ -7,8 +7,9 @@ import keras
 import numpy as np
 from tensorflow_probability import distributions as tfd
 
+from tf_decomp.builders import build_dataset
 from tf_decomp.config import ExperimentConfig
-from tf_decomp.data import Split, load_dataset, make_pipeline
+from tf_decomp.data import Split, make_pipeline
 from tf_decomp.errors import InputError
 from tf_decomp.metrics.encodings import encode_data
 from tf_decomp.run_files import RunFiles
@@ -48,13 +49,7 @@ def load_finished_run(files: RunFiles) -> FinishedRun:
         )
     config = ExperimentConfig.from_flags(files.config.read_text(encoding="utf-8"))
     vae = keras.models.load_model(files.model)
-    test = load_dataset(
-        config.dataset,
-        config.data_dir or None,
-        config.image_size,
-        config.max_train_examples or None,
-        config.seed,
-    ).test
+    test = build_dataset(config).test
     batches = make_pipeline(test, min(_BATCH, len(test.x)), shuffle=False, seed=0)
     return FinishedRun(config, vae, test, encode_data(vae, batches))
 

@@ -44,6 +44,7 @@ def load_dataset(
     image_size: int = 0,
     max_train_examples: int | None = None,
     seed: int = 0,
+    max_test_examples: int | None = None,
 ) -> Dataset:
     """Return a data set by its name.
 
@@ -57,7 +58,8 @@ def load_dataset(
             not images.
         max_train_examples: Keep a seeded random subset of so many training examples;
             None keeps all.
-        seed: Of the pinwheel's draws, the hold-out and the subset.
+        seed: Of the pinwheel's draws, the hold-out and the subsets.
+        max_test_examples: The same of test examples.
 
     Raises:
         InputError: If the name is not known, or its data are missing or not usable.
@@ -78,7 +80,10 @@ def load_dataset(
             f"image_size must be >= 0 (0: the data set's own); received {image_size}"
         )
     dataset = loader(_Request(argument, data_dir, image_size, max_train_examples, seed))
-    return dataset._replace(train=subset(dataset.train, max_train_examples, seed))
+    return Dataset(
+        subset(dataset.train, max_train_examples, seed),
+        subset(dataset.test, max_test_examples, seed),
+    )
 
 
 def load_npz(path: str | Path, image_size: int = 0, seed: int = 0) -> Dataset:

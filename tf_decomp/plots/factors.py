@@ -20,15 +20,17 @@ from tf_decomp.plots.checks import (
     spread_indices,
 )
 from tf_decomp.plots.densities import (
-    ESTIMATED_MASSES,
     Extent,
     as_density,
     as_extent,
-    draw_contours,
-    draw_density,
     kernel_width,
     normal_shares,
     pair_density,
+)
+from tf_decomp.plots.density_panels import (
+    ESTIMATED_MASSES,
+    draw_contours,
+    draw_density,
     widen,
 )
 from tf_decomp.plots.style import DATA_COLOR, NOTE_COLOR, STYLE

@@ -12,15 +12,13 @@ from numpy.typing import ArrayLike
 
 from tf_decomp.errors import InputError
 from tf_decomp.plots.checks import FloatArray, as_finite, check_equal_shapes
-from tf_decomp.plots.densities import (
+from tf_decomp.plots.densities import kernel_width, normal_shares, pair_density
+from tf_decomp.plots.density_panels import (
     DENSITY_COLORS,
     ESTIMATED_MASSES,
     draw_contours,
     draw_density,
     draw_marginal,
-    kernel_width,
-    normal_shares,
-    pair_density,
     widen,
 )
 from tf_decomp.plots.style import MODEL_COLOR, STYLE

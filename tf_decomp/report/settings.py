@@ -36,7 +36,13 @@ _DIVERGENCES = {
     "dimensionwise_mmd": "the dimension-wise MMD of q(z) and p(z)",
 }
 _GROUPS = {
-    "Data": ("dataset", "data_dir", "image_size", "max_train_examples"),
+    "Data": (
+        "dataset",
+        "data_dir",
+        "image_size",
+        "max_train_examples",
+        "max_test_examples",
+    ),
     "Model": (
         "prior",
         "gamma",
@@ -56,6 +62,7 @@ _OTHERS = "Run"
 _MEANINGS = {
     ("image_size", "0"): "0 (as they are)",
     ("max_train_examples", "0"): "0 (all)",
+    ("max_test_examples", "0"): "0 (all)",
 }
 _ONLY_OF_PRIOR = {
     "gamma": "spike_and_slab",

@@ -45,9 +45,12 @@ _FASHION_MNIST = """
 """
 _SMALL_FASHION = (
     "--image_size=16 --latent_dim=2 --max_train_examples=200 --batch_size=100 "
-    "--epochs=1"
+    "--max_test_examples=1000 --epochs=1"
 )
-_TINY_DSPRITES = "--image_size=16 --max_train_examples=512 --batch_size=512 --epochs=1"
+_TINY_DSPRITES = (
+    "--image_size=16 --max_train_examples=512 --batch_size=512 "
+    "--max_test_examples=2000 --epochs=1"
+)
 _ONE_NETWORK = "the paper shows no learning curve; one network a point"
 
 

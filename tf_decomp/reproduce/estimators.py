@@ -35,7 +35,7 @@ class _Size(NamedTuple):
 
 
 _SIZES = {
-    "smoke": _Size(1000, (16, 64), (4, 4), 200),
+    "smoke": _Size(1000, (64,), (4, 4), 200),
     "cpu": _Size(50_000, tuple(2**k for k in range(4, 13)), (10, 200), 20_000),
 }
 _SIZES["paper"] = _SIZES["cpu"]

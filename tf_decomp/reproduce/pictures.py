@@ -13,7 +13,8 @@ from matplotlib.patches import Ellipse
 
 from tf_decomp.builders import MIXTURE_LOCS
 from tf_decomp.config import ExperimentConfig
-from tf_decomp.plots.densities import draw_contours, normal_shares, pixel_extent
+from tf_decomp.plots.densities import normal_shares, pixel_extent
+from tf_decomp.plots.density_panels import draw_contours
 from tf_decomp.plots.style import CLASS_COLORS, DATA_COLOR, STYLE
 from tf_decomp.reproduce.drawing import networks_a_cell, write_caption
 from tf_decomp.reproduce.samples import choose
