@@ -60,7 +60,7 @@ def pixel_extent(extent: Extent, shape: tuple[int, ...]) -> Extent:
         extent: The first and last points of the grid.
         shape: (ny, nx) of the grid.
     """
-    dx, dy = spacings(extent, shape)
+    dx, dy = _spacings(extent, shape)
     x0, x1, y0, y1 = extent
     return x0 - dx / 2, x1 + dx / 2, y0 - dy / 2, y1 + dy / 2
 
@@ -118,12 +118,25 @@ def pair_density(x: FloatArray, y: FloatArray) -> FloatArray:
     return y.T @ x / len(x)
 
 
-def spacings(extent: Extent, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Returns the distances of neighbouring grid points along x and y.
+def mixture_density(
+    locs: FloatArray, scales: FloatArray, frame: Extent, num_points: int
+) -> FloatArray:
+    """Returns the mean of diagonal normal densities on a square grid.
 
     Args:
-        extent: The first and last points of the grid.
-        shape: (ny, nx) of the grid.
+        locs: [n, 2] means.
+        scales: [n, 2] standard deviations.
+        frame: The first and last points of the grid.
+        num_points: The number of points along x, and along y.
     """
+    x, y = (
+        normal_shares(locs[:, axis], scales[:, axis], low, high, num_points)
+        for axis, (low, high) in enumerate((frame[:2], frame[2:]))
+    )
+    return pair_density(x, y)
+
+
+def _spacings(extent: Extent, shape: tuple[int, ...]) -> tuple[float, float]:
+    """Returns the distances of neighbouring grid points along x and y."""
     x0, x1, y0, y1 = extent
     return (x1 - x0) / (shape[1] - 1), (y1 - y0) / (shape[0] - 1)

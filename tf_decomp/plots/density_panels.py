@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from tf_decomp.plots.checks import FloatArray
-from tf_decomp.plots.densities import Extent, pixel_extent, spacings
+from tf_decomp.plots.densities import Extent, pixel_extent
 from tf_decomp.plots.style import DATA_COLOR, MODEL_COLOR
 
 DENSITY_COLORS = "Blues"
@@ -50,7 +50,8 @@ def draw_contours(
         masses: At most three, ascending.
     """
     falling = np.sort(density, axis=None)[::-1]
-    mass = np.cumsum(falling) * np.prod(spacings(extent, density.shape))
+    x0, x1, y0, y1 = pixel_extent(extent, density.shape)
+    mass = np.cumsum(falling) * (x1 - x0) * (y1 - y0) / density.size
     border = max(edge.max() for edge in (*density[[0, -1]], *density[:, [0, -1]].T))
     levels: dict[float, tuple[float, float]] = {}  # level -> mass inside, line width
     for inside, width in zip(masses, _CONTOUR_WIDTHS, strict=False):

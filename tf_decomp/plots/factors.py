@@ -24,8 +24,7 @@ from tf_decomp.plots.densities import (
     as_density,
     as_extent,
     kernel_width,
-    normal_shares,
-    pair_density,
+    mixture_density,
 )
 from tf_decomp.plots.density_panels import (
     ESTIMATED_MASSES,
@@ -106,7 +105,9 @@ def two_factors(
     if prior_density is None or extent is None:
         frame, masses = _frame(locs, scales, samples), ESTIMATED_MASSES
         widths = [kernel_width(samples[:, axis]) for axis in range(2)]
-        prior = _mixture(samples, np.tile(widths, (len(samples), 1)), frame)
+        prior = mixture_density(
+            samples, np.tile(widths, (len(samples), 1)), frame, _GRID
+        )
     else:
         frame, masses = as_extent(extent), (*ESTIMATED_MASSES, 0.99)
         prior = as_density("prior_density", prior_density)
@@ -116,7 +117,7 @@ def two_factors(
     figure = Figure(figsize=(8.6, height), layout="compressed")
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     _draw_encodings(left, locs, scales, frame, np.random.default_rng(seed))
-    aggregate = _mixture(locs, scales, frame)
+    aggregate = mixture_density(locs, scales, frame, _GRID)
     area = draw_density(right, aggregate, frame)
     contours = draw_contours(right, prior, frame, masses)
     right.legend(handles=[area, contours], loc="upper center", bbox_to_anchor=_BELOW)
@@ -167,15 +168,6 @@ def _frame(locs: FloatArray, scales: FloatArray, samples: FloatArray) -> Extent:
         half[:] = half.max()
     (x0, y0), (x1, y1) = centre - half, centre + half
     return x0, x1, y0, y1
-
-
-def _mixture(locs: FloatArray, scales: FloatArray, frame: Extent) -> FloatArray:
-    """Returns the mean of diagonal normal densities on a square grid."""
-    x, y = (
-        normal_shares(locs[:, axis], scales[:, axis], low, high, _GRID)
-        for axis, (low, high) in enumerate((frame[:2], frame[2:]))
-    )
-    return pair_density(x, y)
 
 
 def _spread_rows(

@@ -111,7 +111,7 @@ FIGURES: Mapping[str, Definition] = {
                 "both factors right": "alpha=5;beta=0.01",
             },
             ("both factors right", "alpha=5;beta=0.01"),
-            "--epochs=10",
+            "--epochs=1",
             cpu=Scale({}, 5, hours=0.1, changes="the paper's figure is a sketch"),
             paper=Scale({}, 20, hours=0.4, changes="the paper's figure is a sketch"),
         ),
@@ -146,7 +146,7 @@ FIGURES: Mapping[str, Definition] = {
         _scales(
             {"beta": "alpha=0;beta=0.01,0.5,1,1.2", "alpha": "alpha=1,3,5,8;beta=0"},
             ("alpha", "alpha=5;beta=0.01"),
-            "--epochs=10",
+            "--epochs=1",
             cpu=Scale({}, 20, hours=1.5, changes="20 networks a cell instead of 1"),
             paper=Scale({}, 20, hours=1.5, changes="20 networks a cell instead of 1"),
         ),
@@ -217,7 +217,7 @@ FIGURES: Mapping[str, Definition] = {
         _scales(
             {"epochs": "epochs=20,50,100,200,500,1000;alpha=5;beta=0"},
             ("alpha", "alpha=5;beta=0.01"),
-            "--epochs=10",
+            "--epochs=1",
             cpu=Scale({}, 1, hours=0.1, changes=_ONE_NETWORK),
             paper=Scale({}, 1, hours=0.1, changes=_ONE_NETWORK),
         ),

@@ -13,7 +13,7 @@ from matplotlib.patches import Ellipse
 
 from tf_decomp.builders import MIXTURE_LOCS
 from tf_decomp.config import ExperimentConfig
-from tf_decomp.plots.densities import normal_shares, pixel_extent
+from tf_decomp.plots.densities import mixture_density, pixel_extent
 from tf_decomp.plots.density_panels import draw_contours
 from tf_decomp.plots.style import CLASS_COLORS, DATA_COLOR, STYLE
 from tf_decomp.reproduce.drawing import networks_a_cell, write_caption
@@ -176,19 +176,11 @@ def _encodings(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
     return first, second
 
 
-def _density(means: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-    """Gives the density of a mixture of normals on the frame's grid."""
-    x, y = (
-        normal_shares(means[:, d], deviations[:, d], -2.0, 2.0, _POINTS) for d in (0, 1)
-    )
-    return y.T @ x / len(means)
-
-
 def _draw_aggregate(axes: Axes, means: np.ndarray, deviations: np.ndarray) -> None:
     axes.set(xlim=_FRAME[:2], ylim=_FRAME[2:], aspect="equal")
     if not len(means):  # the network of the first seed did not finish
         return
-    density = _density(means, deviations)
+    density = mixture_density(means, deviations, _FRAME, _POINTS)
     outside = 1 - density.sum() * _PIXEL_AREA
     if outside > 0.02:
         axes.text(-1.9, -1.9, f"{outside:.0%} of q(z) outside", fontsize=7)
@@ -200,7 +192,9 @@ def _draw_aggregate(axes: Axes, means: np.ndarray, deviations: np.ndarray) -> No
         vmin=0.0,
     )
     modes = np.array(MIXTURE_LOCS, float)
-    prior = _density(modes, np.full_like(modes, _MIXTURE_VARIANCE**0.5))
+    prior = mixture_density(
+        modes, np.full_like(modes, _MIXTURE_VARIANCE**0.5), _FRAME, _POINTS
+    )
     draw_contours(axes, prior, _FRAME, (0.5, 0.9))
 
 
