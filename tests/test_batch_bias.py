@@ -83,6 +83,13 @@ def test_silent_without_reason(
     assert not REPORT.search(capsys.readouterr().out)
 
 
+def test_a_small_validation_set_is_no_batch_of_few() -> None:
+    # 10 of 200 in 4 steps would be batches of 3.
+    known = BatchBias(X, num_examples=N)
+    fit: dict[str, Any] = {"batch_size": N // 4, "validation_data": (X[:10],)}
+    assert fitted(X, **fit, callbacks=[known])[1] == []
+
+
 def test_warns_but_prints_nothing_where_fit_is_quiet(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -94,6 +101,8 @@ def test_an_epoch_that_is_no_pass_needs_the_number() -> None:
     batches = tf.data.Dataset.from_tensor_slices(X).batch(BATCH).repeat()
     fit: dict[str, Any] = {"steps_per_epoch": 2, "epochs": 1}
     assert fitted(batches, **fit)[1] == []
+    # Nor are 15 batches of 10 a set of 150.
+    assert fitted(batches, steps_per_epoch=15)[1] == []
     known = BatchBias(X, num_examples=N)
     (message,) = fitted(batches, **fit, callbacks=[known])[1]
     assert f"batch of {BATCH} for all {N} of an epoch" in message

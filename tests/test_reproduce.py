@@ -250,6 +250,26 @@ def test_whole_rounds_of_the_table_are_not_trained_again(
     assert trained[5:] == [0]
 
 
+def test_figures_stop_at_their_own_number_of_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def one_round(names: list[str], scale: str, seed: int, *_: Any) -> dict[str, Any]:
+        assert seed == len(asked)
+        asked.append(names)
+        return {name: [{"seed": seed}] for name in names}
+
+    monkeypatch.setattr(machine, "_round", one_round)
+    for name in ("write_rows", "redraw"):
+        monkeypatch.setattr(machine, name, lambda *_: None)
+    reproduce("all", "cpu", tmp_path, tmp_path)
+    seeds = {name: FIGURES[name].scales["cpu"].seeds for name in FIGURES}
+    assert len(asked) == max(seeds.values())
+    for seed, names in enumerate(asked):
+        assert names == [name for name in FIGURES if seed < seeds[name]]
+
+
 def test_cells_of_a_round() -> None:
     assert runs.count_cells("fig3", "cpu") == len(cells("fig3", "cpu")) == 8
     assert runs.count_cells("fig4", "cpu") == len(cells("fig4", "cpu")) == 28

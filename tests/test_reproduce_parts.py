@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 
 from tf_decomp.priors import NormalPrior, StudentTPrior
+from tf_decomp.reproduce import estimators
 from tf_decomp.reproduce.classes import class_share, region_of_change
 from tf_decomp.reproduce.estimators import (
     aggregate_kl,
@@ -98,6 +99,21 @@ def test_truths_of_the_estimators(estimates: list[Row]) -> None:
         error = low[name]["truth_standard_error"]
         assert abs(low[name]["truth"] - truth) < 5 * error + 0.03
         assert error < 0.1
+
+
+def test_truths_are_of_samples_of_the_aggregate() -> None:
+    rng = np.random.default_rng(0)
+    # Of variance 1.5 - 0.225, so that 20,000 encodings fill the aggregate.
+    means = rng.normal(size=(20_000, 2), scale=1.275**0.5).astype(np.float32)
+    size = estimators._Size(len(means), (64,), (4, 4), truth_samples=4000)
+    truths = estimators._truths(means, size, rng)
+    for name, expected in (
+        ("naive_mixture", aggregate_kl(2)),
+        ("inclusive_kl", 1 / 1.5 - 1 + np.log(1.5)),
+    ):
+        value, error = truths[name]
+        assert abs(value - expected) < 4 * error, name
+        assert error < 0.012, name
 
 
 def test_biases_of_the_estimators(estimates: list[Row]) -> None:
