@@ -10,6 +10,7 @@ import tensorflow as tf
 from tf_decomp.errors import NonFiniteLoss
 from tf_decomp.run_files import RunFiles, write_atomically, write_json
 from tf_decomp.strategies import is_chief
+from tf_decomp.tracing import traced
 from tf_decomp.vae import DecompositionVAE
 
 _REMEDY = "lower --learning_rate, --alpha or --beta"
@@ -63,7 +64,7 @@ def _first_not_finite(
     strategy = vae.distribute_strategy
     terms = ["log_likelihood", "kl"] + ["divergence"] * (vae.number(vae.alpha) > 0)
 
-    @tf.function(reduce_retracing=True)
+    @traced
     def take(part: tf.Tensor) -> dict[str, tf.Tensor]:
         return strategy.run(vae.train_step, args=(part,))
 

@@ -15,6 +15,7 @@ from tf_decomp.set_divergence import (
     divergence_of_set,
     first_examples,
 )
+from tf_decomp.tracing import traced
 from tf_decomp.training import ObjectiveTrainer
 
 
@@ -31,8 +32,8 @@ class ObjectiveFitter(ObjectiveTrainer):
             posterior: Any q(z|x) of the encoder: it shows the family.
         """
         super().prepare(posterior)
-        self._compiled_encode = tf.function(self.encode, reduce_retracing=True)
-        self._compiled_draw = tf.function(self._draw_divergence, reduce_retracing=True)
+        self._compiled_encode = traced(self.encode)
+        self._compiled_draw = traced(self._draw_divergence)
 
     def fit(
         self,

@@ -65,7 +65,7 @@ def several_steps(
 
         return tf.cond(optional.has_value(), compare, lambda: False)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True)  # with AutoGraph, for the loops
     def take(iterator: Any) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         done, optional = tf.constant(0), iterator.get_next_as_optional()
         while done < steps and optional.has_value():

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sums over all pairs of two sets, compiled and in chunks: log q(z), and the MMD."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.sampling import location_scale, plain
+from tf_decomp.tracing import compiled
 
 # Numbers that a pairwise term holds at once: they stay in a core's cache.
 _CHUNK = 2**17
@@ -18,8 +18,6 @@ _FAR = 1e9
 
 # Dimensions over which a sum of log-densities is written out.
 _MAX_UNROLLED = 16
-
-_compiled = functools.partial(tf.function, jit_compile=True, reduce_retracing=True)
 
 
 def aggregate_log_prob(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
@@ -78,7 +76,7 @@ def sum_of_mmds(x: tf.Tensor, y: tf.Tensor, bandwidths: tuple[float, ...]) -> tf
     return mmd(x, y)
 
 
-@_compiled
+@compiled
 def _aggregate_log_prob(
     posterior: tfd.Distribution, z: tf.Tensor, unrolled: int
 ) -> tf.Tensor:
@@ -88,7 +86,7 @@ def _aggregate_log_prob(
     return _map_rows(of_rows, z, _numbers(_unpack(posterior)[0], unrolled))
 
 
-@_compiled
+@compiled
 def _aggregate_score(
     posterior: tfd.Distribution, z: tf.Tensor, upstream: tf.Tensor, unrolled: int
 ) -> tf.Tensor:
@@ -104,7 +102,7 @@ def _aggregate_score(
     return upstream[:, None] * _map_rows(score, z, numbers)
 
 
-@_compiled
+@compiled
 def _aggregate_gradient(
     posterior: tfd.Distribution,
     z: tf.Tensor,
@@ -166,7 +164,7 @@ def _numbers(others: tf.Tensor, unrolled: int) -> tf.Tensor:
     return tf.shape(others)[0] if unrolled else tf.size(others)
 
 
-@_compiled
+@compiled
 def _mmd_value(x: tf.Tensor, y: tf.Tensor, bandwidths: tuple[float, ...]) -> tf.Tensor:
     def mean_kernel(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:  # [latent_dim]
         def of_rows(rows: tf.Tensor) -> tf.Tensor:
@@ -184,7 +182,7 @@ def _mmd_value(x: tf.Tensor, y: tf.Tensor, bandwidths: tuple[float, ...]) -> tf.
     return tf.reduce_sum(within(x) + within(y) - 2 * mean_kernel(x, y))
 
 
-@_compiled
+@compiled
 def _mmd_gradient(
     x: tf.Tensor, y: tf.Tensor, bandwidths: tuple[float, ...]
 ) -> tf.Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tf_decomp.errors import InputError
+from tf_decomp.tracing import traced
 
 _TF_CONFIG = (
     '\'{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": '
@@ -97,7 +98,7 @@ def _several_workers(strategy: tf.distribute.Strategy) -> bool:
 def _of_chief(
     strategy: tf.distribute.Strategy, values: Sequence[tf.Tensor]
 ) -> list[tf.Tensor]:
-    @tf.function
+    @traced
     def broadcast(values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         replicas = tf.distribute.get_replica_context()
         first = replicas.replica_id_in_sync_group == 0

@@ -21,6 +21,7 @@ from tf_decomp.objectives import (
 from tf_decomp.replicas import Share, gather_posterior, share_of, stack_over_workers
 from tf_decomp.sampling import plain, sample_with
 from tf_decomp.step_noise import StepNoise
+from tf_decomp.tracing import compiled
 
 
 class ObjectiveTrainer(keras.Model, abc.ABC):
@@ -89,9 +90,6 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         # Under a strategy the slots cannot be made while a step is traced.
         self.optimizer.build(self.trainable_variables)
         self._xla_step = jit_compile
-        compiled = functools.partial(
-            tf.function, jit_compile=True, reduce_retracing=True
-        )
         self._compiled_update = compiled(self._update)
         self._compiled_updates = compiled(self._updates)
 
@@ -158,6 +156,7 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
     def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
         """Does nothing: all is built, and Keras would average batches of two sizes."""
 
+    @tf.autograph.experimental.do_not_convert  # called by `launches`
     def _draw_step(self, data: Any) -> tuple[tf.Tensor, ...]:
         x = self._inputs(data)
         return (x, *self._draw_noises(share_of(x)))
@@ -175,6 +174,7 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         else:
             tf.cond(self.alpha.value > 0, lambda: update(True), lambda: update(False))
 
+    @tf.autograph.experimental.do_not_convert  # called by `launches`
     def _launch(self, count: tf.Tensor, *arrays: tf.Tensor) -> None:
         self._where_weighed(functools.partial(self._compiled_updates, count, *arrays))
 
@@ -187,10 +187,14 @@ class ObjectiveTrainer(keras.Model, abc.ABC):
         with_divergence: bool,
     ) -> None:
         """Takes a step on each of the first `count` entries of the arrays."""
-        for i in tf.range(count):
+
+        def step(i: tf.Tensor) -> tuple[tf.Tensor]:
             self._update(
                 x[i], share_of(x[i]), noise[i], prior_noise[i], with_divergence
             )
+            return (i + 1,)
+
+        tf.while_loop(lambda i: i < count, step, [0])
 
     def _update(
         self,

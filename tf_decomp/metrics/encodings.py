@@ -12,6 +12,7 @@ from tf_decomp.errors import InputError
 from tf_decomp.objective_means import Estimate
 from tf_decomp.randomness import stateless_seed
 from tf_decomp.sampling import join, plain
+from tf_decomp.tracing import traced
 
 
 def encode_data(model: Any, x: Any, batch_size: int = 500) -> tfd.Distribution:
@@ -29,7 +30,7 @@ def encode_data(model: Any, x: Any, batch_size: int = 500) -> tfd.Distribution:
     Example:
         >>> overlap_report(encode_data(vae, x))
     """
-    encode = tf.function(model.encode, reduce_retracing=True)
+    encode = traced(model.encode)
     parts = [plain(encode(tf.constant(rows))) for rows in batches(x, batch_size)]
     params = [tf.nest.flatten(part, expand_composites=True) for part in parts]
     for part, tensors in zip(parts, params, strict=True):

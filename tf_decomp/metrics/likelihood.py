@@ -14,6 +14,7 @@ from tf_decomp.objective_means import Estimate
 from tf_decomp.priors import as_prior
 from tf_decomp.randomness import stateless_seed
 from tf_decomp.sampling import plain
+from tf_decomp.tracing import traced
 
 LOW_EFFECTIVE_SAMPLE_SIZE = 10
 
@@ -110,7 +111,7 @@ def _log_weights(model: Any) -> Callable[..., tf.Tensor]:
     [count * samples, batch], one seed at a time.
     """
 
-    @tf.function(reduce_retracing=True)
+    @traced
     def log_weights(x: tf.Tensor, seeds: tf.Tensor, samples: tf.Tensor) -> tf.Tensor:
         posterior = plain(model.encode(x))
         prior = as_prior(model.prior).distribution

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Overlap of the encodings: the first factor of the decomposition, Section 4."""
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from tf_decomp.metrics.encodings import (
 )
 from tf_decomp.objective_means import Estimate
 from tf_decomp.randomness import stateless_seed
+from tf_decomp.tracing import compiled
 
 LOOKUP_TABLE_OVERLAP = 1.05
 OVER_SMOOTHED_SHARE = 0.05
@@ -125,7 +125,7 @@ def _verdict(overlap: float, information: float, bound: float) -> str:
     return "appropriate"
 
 
-@functools.partial(tf.function, jit_compile=True, reduce_retracing=True)
+@compiled
 def _responsibility_entropies(
     posterior: tfd.Distribution, queries: tf.Tensor
 ) -> tf.Tensor:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Match of q(z) to the prior: the second factor of the decomposition, Section 4."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from tf_decomp.objective_means import Estimate
 from tf_decomp.pairwise import aggregate_log_prob
 from tf_decomp.priors import Prior, as_prior
 from tf_decomp.randomness import stateless_seed
+from tf_decomp.tracing import compiled
 
 MISMATCHED_KOLMOGOROV_SMIRNOV = 0.1
 MISMATCHED_MMD_SHARE = 0.005
@@ -183,7 +183,7 @@ def _total_correlation(
     return mean_estimate(log_q - _aggregate_marginals_log_prob(each, z))
 
 
-@functools.partial(tf.function, jit_compile=True, reduce_retracing=True)
+@compiled
 def _aggregate_marginals_log_prob(each: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
     """Gives sum_d log (1/n) sum_i q(z_d|x_i) [num_samples], one sample at a time."""
 
@@ -206,7 +206,7 @@ def _mmd_tests(
     return _mmd_test(dimensionwise.numpy(), seed), _mmd_test(joint.numpy(), seed)
 
 
-@functools.partial(tf.function, jit_compile=True, reduce_retracing=True)
+@compiled
 def _kernels(rows: tf.Tensor, scaled: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Gives both kernels [N, N] of rows [N, latent_dim], one dimension at a time."""
 
