@@ -99,7 +99,9 @@ def _row(path: Path, cells: Mapping[str, str]) -> Row:
             if text
         }
     except ValueError as error:
-        raise InputError(f"{path}: {error}; write it again, --plot_only") from None
+        raise InputError(
+            f"{path}: {error}; restore it, or move it away and run without --plot_only"
+        ) from None
 
 
 def _text(value: object) -> str:
