@@ -219,8 +219,8 @@ def draw_estimators(rows: Sequence[Row]) -> Figure:
         kl = f"KL(q(z) || p(z)) = {truth[0]['truth']:.3g} nats"
         above.set_title(f"{latent_dim:g} dimensions, {kl}")
         below.set(xscale="log", yscale="log", xlabel="batch size")
-    panels[0, 0].set_ylabel("bias, nats (MMD: no unit)")
-    panels[1, 0].set_ylabel("standard deviation")
+    panels[0, 0].set_ylabel("bias, nats\n(MMD: no unit)")
+    panels[1, 0].set_ylabel("standard deviation, nats\n(MMD: no unit)")
     for panel in panels.ravel():
         panel.grid(True)
     handles, labels = panels[0, 0].get_legend_handles_labels()
@@ -230,7 +230,10 @@ def draw_estimators(rows: Sequence[Row]) -> Figure:
     text = (
         f"Error bars: \N{PLUS-MINUS SIGN}2 standard errors; {counts[0]} to {counts[-1]}"
     )
-    write_caption(figure, rows, f"{text} minibatches a point.")
+    text += (
+        " minibatches a point. Below, the naive mixture is behind weighted sampling."
+    )
+    write_caption(figure, rows, text)
     return figure
 
 
