@@ -134,6 +134,7 @@ def draw_fig5(rows: Sequence[Row]) -> Figure:
         panel.set_title(f"{name}, n = {int(mine[0]['n'])}")
         panel.set_ylabel("mean of $|z_d|$")
     panels[-1].set_xlabel("latent dimension d")
+    panels[-1].xaxis.get_major_locator().set_params(integer=True)
     frames = choose(rows, "pixels")
     data = list(dict.fromkeys(row["datum"] for row in frames))
     steps = sorted({row["step"] for row in frames})
