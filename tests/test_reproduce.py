@@ -539,10 +539,12 @@ def check_rotations(folder: Path, out: str) -> None:
 
 
 def check_drawn_again(folder: Path, out: str) -> None:
-    figures = {name: folder / "results" / name / "figure.png" for name in FIGURES}
-    before = {name: path.read_bytes() for name, path in figures.items()}
-    redraw("all", "smoke", folder / "results")
-    assert {name: path.read_bytes() for name, path in figures.items()} == before
+    # Of one figure: the program drew all of them from their tables already.
+    picture = folder / "results" / "fig3" / "figure.png"
+    before = picture.read_bytes()
+    picture.unlink()
+    redraw("fig3", "smoke", folder / "results")
+    assert picture.read_bytes() == before
 
 
 def test_smoke_of_all_figures(tmp_path: Path) -> None:

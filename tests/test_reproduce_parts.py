@@ -105,7 +105,7 @@ def test_truths_are_of_samples_of_the_aggregate() -> None:
     rng = np.random.default_rng(0)
     # Of variance 1.5 - 0.225, so that 20,000 encodings fill the aggregate.
     means = rng.normal(size=(20_000, 2), scale=1.275**0.5).astype(np.float32)
-    size = estimators._Size(len(means), (64,), (4, 4), truth_samples=4000)
+    size = estimators._Size((10,), len(means), (64,), (4, 4), truth_samples=4000)
     truths = estimators._truths(means, size, rng)
     for name, expected in (
         ("naive_mixture", aggregate_kl(2)),

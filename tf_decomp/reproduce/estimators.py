@@ -28,6 +28,7 @@ _PAIRS = 50_000
 class _Size(NamedTuple):
     """How much is computed at a scale."""
 
+    latent_dims: tuple[int, ...]
     n: int
     batch_sizes: tuple[int, ...]
     repetitions: tuple[int, int]
@@ -35,8 +36,8 @@ class _Size(NamedTuple):
 
 
 _SIZES = {
-    "smoke": _Size(1000, (64,), (4, 4), 200),
-    "cpu": _Size(50_000, tuple(2**k for k in range(4, 13)), (10, 200), 20_000),
+    "smoke": _Size((10,), 1000, (64,), (4, 4), 200),
+    "cpu": _Size((2, 10), 50_000, tuple(2**k for k in range(4, 13)), (10, 200), 20_000),
 }
 _SIZES["paper"] = _SIZES["cpu"]
 
@@ -51,7 +52,7 @@ def estimator_rows(scale: str, seed: int) -> list[Row]:
     size = _SIZES[scale]
     return [
         {"scale": scale, **row}
-        for latent_dim in (2, 10)
+        for latent_dim in size.latent_dims
         for row in _case_rows(size, latent_dim, seed)
     ]
 
