@@ -280,6 +280,22 @@ def test_users_own_divergence_gets_the_global_batch_and_gradients() -> None:
     assert np.isfinite(vae.evaluate(X, verbose=0, return_dict=True)["divergence"])
 
 
+@pytest.mark.parametrize(("jit_compile", "steps"), [(False, 1), (True, 1), (True, 3)])
+def test_no_step_is_rewritten_by_autograph(jit_compile: bool, steps: int) -> None:
+    seen = []
+
+    def divergence(*arguments: Any) -> tf.Tensor:
+        seen.append(tf.__internal__.autograph.control_status_ctx().status.name)
+        return distance(*arguments)
+
+    vae = make_vae(alpha=1.0, divergence=divergence)
+    vae.compile("adam", jit_compile=jit_compile, steps_per_execution=steps)
+    fit(vae)
+    vae.evaluate(X, verbose=0)
+    assert len(seen) >= 2
+    assert "ENABLED" not in seen
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_sample_of_each_posterior_reaches_d(family: str) -> None:
     make, parameters = FAMILIES[family]
