@@ -550,7 +550,11 @@ def check_drawn_again(folder: Path, out: str) -> None:
 def test_smoke_of_all_figures(tmp_path: Path) -> None:
     # One test: several that share the folder may run in several processes.
     done = run_program(
-        "--figure=all", "--scale=smoke", "--results_dir=results", folder=tmp_path
+        "--figure=all",
+        "--scale=smoke",
+        "--results_dir=results",
+        "--parallel=3",  # one of each: none waits for another to end
+        folder=tmp_path,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     for check in (
