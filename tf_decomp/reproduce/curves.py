@@ -226,10 +226,9 @@ def draw_estimators(rows: Sequence[Row]) -> Figure:
     handles, labels = panels[0, 0].get_legend_handles_labels()
     labels = [_ESTIMATOR_NAMES[label] for label in labels]
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    counts = sorted({int(row["n"]) for row in rows})
-    text = (
-        f"Error bars: \N{PLUS-MINUS SIGN}2 standard errors; {counts[0]} to {counts[-1]}"
-    )
+    counts = sorted({f"{row['n']:.0f}" for row in rows}, key=int)
+    batches = " to ".join(dict.fromkeys((counts[0], counts[-1])))
+    text = f"Error bars: \N{PLUS-MINUS SIGN}2 standard errors; {batches}"
     text += (
         " minibatches a point. Below, the naive mixture is behind weighted sampling."
     )
