@@ -247,15 +247,56 @@ def test_a_group_alone(tmp_path: Path, group: str) -> None:
 def test_collapsed_dimensions_are_named(tmp_path: Path) -> None:
     leak = 1e-5 * grid_factors().astype(float)
     codes = np.concatenate([perfect_codes(), leak[:, :1], np.ones([4000, 1])], axis=1)
-    evaluation = judge(tmp_path, codes=codes, factors=grid_factors())
+    scales = np.where(np.arange(4) < 2, 0.02, 1.0) * np.ones_like(codes)
+    evaluation = judge(tmp_path, codes=codes, scales=scales, factors=grid_factors())
     assert evaluation["dropped"]["dimensions"] == [2, 3]
     rows = [r for r in evaluation["metrics"] if r["group"] == "disentanglement"]
     assert len(rows) == 9
     assert all(row["dropped"] == [2, 3] for row in rows)
+    assert all(np.isfinite(row["value_sampled"]) for row in rows)
+    # Every list of the report is by one rule.
+    by_key = {row["key"]: row for row in evaluation["metrics"]}
+    assert by_key["overlap/active_units"]["value"] == 2
+    assert by_key["sparsity/hoyer_active"]["dropped"] == [2, 3]
     text = page(tmp_path / "out")
+    assert "2 of 4 units are active" in text
+    assert "2 of 4 dimensions are inactive" in text
     assert "Dimensions left out" in text
     assert "(counted from 1): 3, 4." in text
     assert "nothing dropped" in text
+    assert "sampled codes" in text
+    assert "Note:" not in text
+
+
+def test_codes_alone_say_what_they_cannot_tell(tmp_path: Path) -> None:
+    leak = 1e-5 * grid_factors().astype(float)
+    codes = np.concatenate([perfect_codes(), leak[:, :1], np.ones([4000, 1])], axis=1)
+    evaluation = judge(tmp_path, codes=codes, factors=grid_factors())
+    assert evaluation["dropped"]["dimensions"] == [3]
+    rows = [r for r in evaluation["metrics"] if r["group"] == "disentanglement"]
+    assert all(row["value_sampled"] is None for row in rows)
+    text = page(tmp_path / "out")
+    assert "cannot be told from a small one" in text
+    assert "1 of 4 dimensions are constant" in text
+
+
+def test_scores_of_few_or_smooth_dimensions_carry_a_warning(tmp_path: Path) -> None:
+    # Factors that nothing but noise encodes, and one dimension for two factors.
+    rng = np.random.default_rng(3)
+    smooth = rng.normal(size=(4000, 2)) * [0.15, 1e-3]
+    evaluation = judge(
+        tmp_path,
+        codes=smooth + 0.02 * perfect_codes(),
+        scales=np.ones_like(smooth),
+        factors=grid_factors(),
+    )
+    assert evaluation["verdicts"]["overlap"]["verdict"] == "over-smoothed"
+    over_smoothed, few = evaluation["groups"]["disentanglement"]["warnings"]
+    assert "over-smoothed: I(x;z) is" in over_smoothed
+    assert few.startswith("1 of 2 latent dimensions are active: at most about 1 of 2")
+    text = page(tmp_path / "out")
+    assert f"Note: {few}" in text
+    assert f"Note: {over_smoothed}" in text
 
 
 def test_rotation_by_30_degrees_shows_in_the_report(tmp_path: Path) -> None:

@@ -47,7 +47,9 @@ def rotated(degrees: float) -> np.ndarray:
     return PERFECT @ np.array(turn)
 
 
-LEAKING = np.hstack([rotated(45.0) + 0.02 * NOISE[:, :2], 1e-5 * PERFECT])
+# 2e-4 nats leak: 1/2 log(1 + 0.02^2) in each of the two last dimensions.
+LEAKING = np.hstack([rotated(45.0) + 0.02 * NOISE[:, :2], 0.02 * PERFECT])
+LEAKING_SCALES = np.tile([0.02, 0.02, 1.0, 1.0], (1_000, 1))
 GENERIC = np.hstack([rotated(20.0) + 0.2 * NOISE[:, :2], NOISE[:, 2:]])
 
 
@@ -115,8 +117,8 @@ def test_random_code_scores_at_chance(name: str, seed: int) -> None:
 
 
 def test_leaking_collapsed_dimensions_are_dropped(name: str) -> None:
-    score = METRICS[name](LEAKING, FACTORS)
-    assert score.dropped == (2, 3)
+    score = METRICS[name](LEAKING, FACTORS, posterior_scales=LEAKING_SCALES)
+    assert (score.dropped, score.judged_by) == ((2, 3), "posterior scales")
     assert score.value < 0.9
     # With nothing dropped the leak counts as much as the code itself.
     assert score.value_all - score.value > 0.4
@@ -133,13 +135,55 @@ def test_constant_code_is_defined(name: str, constant: float) -> None:
         assert_at_chance(estimate)
 
 
-def test_collapsed_code_is_dropped_against_the_scale_of_the_prior(name: str) -> None:
+def test_a_collapsed_code_is_told_by_the_scale_of_its_noise_only(name: str) -> None:
     collapsed = 1.0 + 1e-5 * PERFECT
-    assert METRICS[name](collapsed, FACTORS).dropped == ()
+    unknown = METRICS[name](collapsed, FACTORS)
+    assert (unknown.dropped, unknown.judged_by) == ((), "codes alone")
+    assert unknown.value_sampled is None
     score = METRICS[name](collapsed, FACTORS, scale=1.0)
-    assert score.dropped == (0, 1)
+    assert (score.dropped, score.judged_by) == ((0, 1), "scale")
+    assert score.value_sampled is None
     assert_at_chance(score)
     assert score.value_all > 0.9
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("change", ["larger", "outlier"])
+def test_a_large_dimension_or_value_costs_no_other(
+    name: str, change: str, known: bool
+) -> None:
+    codes = PERFECT + 0.01 * NOISE[:, :2]
+    before = METRICS[name](codes, FACTORS)
+    if change == "larger":
+        codes[:, 0] *= 150.0
+    else:
+        codes[7, 0] = 2e4
+    scales = {"posterior_scales": np.full(codes.shape, 0.01)} if known else {}
+    score = METRICS[name](codes, FACTORS, **scales)
+    assert score.dropped == ()
+    assert score.value == pytest.approx(before.value, abs=0.02)
+
+
+def test_what_inactive_dimensions_hold_does_not_matter(name: str) -> None:
+    shuffled = LEAKING.copy()
+    shuffled[:, 2:] = np.random.default_rng(5).permutation(LEAKING[:, 2:])
+    scores = [
+        METRICS[name](codes, FACTORS, posterior_scales=LEAKING_SCALES)
+        for codes in (LEAKING, shuffled)
+    ]
+    assert scores[0].value == scores[1].value
+
+
+def test_sampled_codes_have_the_score_of_means_and_noise(name: str) -> None:
+    scales = np.full(PERFECT.shape, 0.3)
+    score = METRICS[name](PERFECT, FACTORS, posterior_scales=scales)
+    noisy = PERFECT + scales * np.random.default_rng(9).normal(size=scales.shape)
+    expected = METRICS[name](noisy, FACTORS, seed=3)
+    assert abs(score.value_sampled - expected.value) <= 5.0 * max(
+        expected.standard_error, 0.01
+    )
+    exact = METRICS[name](PERFECT, FACTORS, posterior_scales=0.0 * scales)
+    assert exact.value_sampled == pytest.approx(exact.value, abs=0.02)
 
 
 def test_constant_dimensions_change_nothing(name: str) -> None:
@@ -227,6 +271,25 @@ def test_mapped_codes_keep_a_perfect_score(name: str) -> None:
         (PERFECT, FACTORS[:, :1], {}, "at least two factors must vary; received 1"),
         (PERFECT[:20], FACTORS[:20], {}, "at least 50 rows; received 20"),
         (PERFECT, FACTORS, {"scale": 0.0}, "scale must be a positive number"),
+        (PERFECT, FACTORS, {"scale": "1"}, "scale must be a positive number"),
+        (
+            PERFECT,
+            FACTORS,
+            {"posterior_scales": np.ones(2)},
+            "posterior_scales must be standard deviations",
+        ),
+        (
+            PERFECT,
+            FACTORS,
+            {"posterior_scales": -np.ones_like(PERFECT)},
+            "posterior_scales must be standard deviations",
+        ),
+        (
+            PERFECT,
+            FACTORS,
+            {"scale": 1.0, "posterior_scales": np.ones_like(PERFECT)},
+            "pass one",
+        ),
         (PERFECT, FACTORS, {"scale": [1.0] * 3}, "scale must be a positive number"),
     ],
 )

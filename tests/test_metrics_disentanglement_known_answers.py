@@ -136,10 +136,19 @@ def test_a_dimension_for_every_factor_is_not_disentangled() -> None:
 
 def test_the_drop_rule() -> None:
     stills = np.random.default_rng(0).normal(size=(500, 4))
-    codes = stills / stills.std(axis=0) * [1.0, 0.0101, 0.0099, 0.0] + 3.0
-    assert metrics.active_dimensions(codes).tolist() == [True, True, False, False]
-    strict = metrics.active_dimensions(codes, scale=[1.0, 2.0, 0.5, 1.0])
-    assert strict.tolist() == [True, False, True, False]
+    codes = stills / stills.std(axis=0) * [1.0, 1e-3, 1e-9, 0.0] + 3.0
+    assert metrics.active_dimensions(codes).tolist() == [True, True, True, False]
+    # Var(mean) / (Var(mean) + E[variance]) of 0.0101 and 0.0099, in any unit.
+    shares = np.array([0.0101, 0.0099, 0.0101, 0.0099])
+    units = np.array([1.0, 1.0, 1e8, 1e-8])
+    codes = stills / stills.std(axis=0) * units
+    noise = units * np.sqrt(1.0 / shares - 1.0)
+    expected = [True, False, True, False]
+    assert metrics.active_dimensions(codes, scale=noise).tolist() == expected
+    # Means over data of the variances, not of the scales: sqrt(E[s^2]) is `noise`.
+    scales = noise * np.array([[0.0], [np.sqrt(2.0)]] * 250)
+    active = metrics.active_dimensions(codes, posterior_scales=scales)
+    assert active.tolist() == expected
     rounding = np.full((500, 1), 0.1, np.float32)
     rounding[::2] = np.nextafter(rounding[0], np.float32(1.0))
     assert metrics.active_dimensions(rounding).tolist() == [False]

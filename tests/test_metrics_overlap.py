@@ -186,12 +186,12 @@ def test_encoder_entropy_without_a_closed_form() -> None:
     assert report.encoder_entropies == ()
 
 
-def test_active_units_are_judged_by_the_variance_of_the_means() -> None:
+def test_active_units_are_judged_by_the_share_of_the_variance_of_the_means() -> None:
     signs = np.where(np.arange(N) % 2, 1.0, -1.0)[:, None]
-    loc = 5.0 + signs * np.sqrt([0.5, 0.0101, 0.0099, 0.0])
+    loc = 5.0 + signs * np.sqrt([0.5, 0.0102, 0.0100, 0.0])
     report = overlap_report(normal(loc, 1.0), num_queries=10)
     assert report.active == (0, 1)
-    known = (0.5, 0.0101, 0.0099, 0.0)
+    known = (0.5, 0.0102, 0.0100, 0.0)
     assert report.posterior_mean_variances == pytest.approx(known, rel=1e-3)
 
 

@@ -37,9 +37,10 @@ def test_dense_and_one_hot_rows() -> None:
 def test_a_collapsed_dimension_with_a_mean_spoils_only_the_papers_number() -> None:
     codes = GAUSSIAN.copy()
     codes[:, 7] = 0.5 + 1e-3 * codes[:, 7]
-    score = hoyer_sparsity(codes)
+    assert hoyer_sparsity(codes).inactive == ()  # from codes alone it is a small one
+    score = hoyer_sparsity(codes, scale=0.1)
     assert score.value == pytest.approx(0.987, abs=1e-3)
-    assert score.inactive == (7,)
+    assert (score.inactive, score.judged_by) == ((7,), "scale")
     error = score.active_standard_error
     assert abs(score.active_value - score.active_gaussian_value) <= 5.0 * error
     without = hoyer_sparsity(np.delete(codes, 7, axis=1))
@@ -75,7 +76,7 @@ def test_zero_rows_are_counted_and_left_out() -> None:
     codes[10:30] = 0.0
     codes[30, :-1] = 0.0
     codes[:, -1] *= 1e-4
-    score = hoyer_sparsity(codes)
+    score = hoyer_sparsity(codes, posterior_scales=np.full(codes.shape, 0.1))
     assert (score.zero_rows, score.active_zero_rows, score.n) == (20, 21, 80)
     assert np.isfinite(score.value)
     kept = np.delete(codes, np.s_[10:30], axis=0) / codes.std(axis=0)
@@ -124,3 +125,25 @@ def test_bad_input() -> None:
         hoyer_sparsity(GAUSSIAN[:, 0])
     with pytest.raises(InputError, match="received 1 values that are not"):
         hoyer_sparsity([[1.0, np.inf]])
+
+
+@pytest.mark.parametrize(("variance", "level"), [(0.05, 0.419), (0.0025, 0.651)])
+def test_samples_of_the_papers_prior(variance: float, level: float) -> None:
+    rng = np.random.default_rng(0)
+    spike = rng.random((20_000, 50)) < 0.8
+    samples = np.where(spike, variance**0.5, 1.0) * rng.normal(size=spike.shape)
+    score = hoyer_sparsity(samples)
+    assert abs(score.value - level) <= 5.0 * score.standard_error + 0.0005
+
+
+def test_sampled_codes() -> None:
+    # Means of 0.8 and noise of 0.6: samples are standard normal.
+    score = hoyer_sparsity(
+        0.8 * GAUSSIAN, posterior_scales=np.full(GAUSSIAN.shape, 0.6)
+    )
+    error = 5.0 * score.standard_error
+    assert abs(score.value_sampled - score.gaussian_value) <= error
+    sparse = np.where(np.abs(GAUSSIAN) > 2.0, GAUSSIAN, 0.0)
+    noisy = hoyer_sparsity(sparse, posterior_scales=np.ones(sparse.shape))
+    assert noisy.value > 0.5 > noisy.value_sampled
+    assert hoyer_sparsity(sparse).value_sampled is None

@@ -21,12 +21,12 @@ from tf_decomp.evaluation_rows import (
 )
 from tf_decomp.finished_run import load_finished_run
 from tf_decomp.metrics.likelihood import marginal_log_likelihood
-from tf_decomp.metrics.overlap import OverlapReport, overlap_report
+from tf_decomp.metrics.overlap import OVER_SMOOTHED, OverlapReport, overlap_report
 from tf_decomp.metrics.regularisation import RegularisationReport, regularisation_report
+from tf_decomp.priors import Prior
 from tf_decomp.report import render_report
 from tf_decomp.report.numbers import format_count, format_estimate, format_number
 from tf_decomp.run_files import RunFiles, write_json
-from tf_decomp.vae import DecompositionVAE
 
 GROUPS = {
     "overlap": (
@@ -56,6 +56,12 @@ GROUPS = {
 }
 _LIKELIHOOD_EXAMPLES, _LIKELIHOOD_SAMPLES = 1_000, 100
 _CATEGORICAL = {"dsprites": (0,)}
+_WARNED = ("disentanglement", "disentanglement_mapped")
+_CODES_ALONE = (
+    "Of codes alone a collapsed dimension cannot be told from a small one, and only "
+    "constant dimensions are left out. Save the posteriors' standard deviations as "
+    "`scales` beside the codes, to have collapsed ones left out too."
+)
 
 
 def evaluate_run(run_dir: Path, groups: Sequence[str] = tuple(GROUPS)) -> Path:
@@ -80,11 +86,13 @@ def evaluate_run(run_dir: Path, groups: Sequence[str] = tuple(GROUPS)) -> Path:
         rows += likelihood_rows(marginal_log_likelihood(vae, x, _LIKELIHOOD_SAMPLES))
     codes = collect_codes(posterior, vae.prior.distribution)
     categorical = _CATEGORICAL.get(config.dataset, ())
-    scale = _prior_scale(codes.prior_samples)
-    rows += _judge_codes(codes.means, test.factors, categorical, scale, groups, vae)
+    rows += _judge_codes(
+        codes.means, codes.scales, test.factors, categorical, groups, vae.prior
+    )
+    warnings = _warnings(posterior, test.factors) if test.factors is not None else []
     texts = [_short(verdicts, factor) for factor in ("overlap", "regularisation")]
     figures = draw_evaluation(files, vae, test, codes, texts)
-    _write(files, rows, verdicts, figures)
+    _write(files, rows, verdicts, figures, warnings)
     return render_report(files)
 
 
@@ -109,19 +117,20 @@ def evaluate_codes(
     _check_groups(groups)
     arrays = _read_codes(path)
     codes = arrays["codes"]
+    scales, factors = arrays.get("scales"), arrays.get("factors")
     rows: list[Row] = []
     verdicts: dict[str, dict[str, str]] = {}
-    if "scales" in arrays:
-        posterior = tfd.MultivariateNormalDiag(
-            codes, arrays["scales"].astype(codes.dtype)
-        )
+    warnings = [_CODES_ALONE]
+    if scales is not None:
+        posterior = tfd.MultivariateNormalDiag(codes, scales.astype(codes.dtype))
         prior = tfd.MultivariateNormalDiag(np.zeros(codes.shape[1], codes.dtype))
         rows, verdicts = _judge_factors(posterior, prior, groups)
-    rows += _judge_codes(codes, arrays.get("factors"), (), None, groups, None)
+        warnings = [] if factors is None else _warnings(posterior, factors)
+    rows += _judge_codes(codes, scales, factors, (), groups, None)
     files = RunFiles(output_dir)
     if files.config.exists():
         raise InputError(f"{output_dir}: holds a run; choose another --output_dir")
-    _write(files, rows, verdicts, [], title=f"Codes of {path.name}")
+    _write(files, rows, verdicts, [], warnings, title=f"Codes of {path.name}")
     return render_report(files)
 
 
@@ -149,30 +158,58 @@ def _judge_factors(
 
 def _judge_codes(
     codes: np.ndarray,
+    scales: np.ndarray | None,
     factors: np.ndarray | None,
     categorical: Sequence[int],
-    scale: np.ndarray | None,
     groups: Sequence[str],
-    vae: DecompositionVAE | None,
+    prior: Prior | None,
 ) -> list[Row]:
     rows: list[Row] = []
     if "sparsity" in groups and codes.shape[1] > 1:
-        rows += sparsity_rows(codes, scale)
+        rows += sparsity_rows(codes, scales)
     if factors is None:
         return rows
     if "disentanglement" in groups:
-        rows += disentanglement_rows(codes, factors, categorical, scale)
-    mapped = None if vae is None else mapped_codes(codes, vae.prior)
+        rows += disentanglement_rows(
+            codes, factors, categorical, posterior_scales=scales
+        )
+    mapped = None if prior is None else mapped_codes(codes, prior)
     if mapped is not None and "disentanglement_mapped" in groups:
+        noise = _mapped_noise(codes, scales, mapped)
         group = "disentanglement_mapped"
-        rows += disentanglement_rows(mapped, factors, categorical, None, group)
+        rows += disentanglement_rows(mapped, factors, categorical, group, scale=noise)
     return rows
 
 
-def _prior_scale(samples: np.ndarray) -> np.ndarray:
-    """Gives [latent_dim] scales that heavy tails do not make infinite."""
-    quartiles = np.quantile(samples, [0.25, 0.75], axis=0)
-    return (quartiles[1] - quartiles[0]) / 1.349
+def _mapped_noise(
+    codes: np.ndarray, scales: np.ndarray, mapped: np.ndarray
+) -> np.ndarray:
+    """Gives the noise [latent_dim] with which mapped dimensions are as active."""
+    noise = np.sqrt(np.mean(scales.astype(np.float64) ** 2, axis=0))
+    spread, mapped_spread = codes.std(axis=0), mapped.std(axis=0)
+    ratio = np.divide(mapped_spread, spread, out=np.ones_like(noise), where=spread > 0)
+    return np.maximum(noise * ratio, np.finfo(np.float64).tiny)
+
+
+def _warnings(posterior: tfd.Distribution, factors: np.ndarray) -> list[str]:
+    """Gives what a reader of scores must know of the codes that they are of."""
+    report = overlap_report(posterior)
+    of, latent_dim = report.n, len(report.posterior_variances)
+    count, num_factors = len(report.active), int((np.ptp(factors, axis=0) > 0).sum())
+    warnings = []
+    if report.verdict == OVER_SMOOTHED:
+        warnings.append(
+            f"The encodings are over-smoothed: I(x;z) is "
+            f"{_words(report.mutual_information)} nats of at most "
+            f"{format_number(report.mutual_information_bound)} (n = "
+            f"{format_count(of)}). Scores are of the little that the codes still say."
+        )
+    if count < num_factors:
+        warnings.append(
+            f"{count} of {latent_dim} latent dimensions are active: at most about "
+            f"{count} of {num_factors} factors can have a dimension of their own."
+        )
+    return warnings
 
 
 def _overlap_text(report: OverlapReport) -> str:
@@ -214,6 +251,7 @@ def _write(
     rows: Sequence[Row],
     verdicts: dict[str, Any],
     figures: Sequence[dict[str, str]],
+    warnings: Sequence[str],
     title: str | None = None,
 ) -> None:
     present = {row.group for row in rows}
@@ -221,6 +259,7 @@ def _write(
         "metrics": [row._asdict() for row in rows],
         "groups": {
             key: {"title": name, "text": text}
+            | ({"warnings": list(warnings)} if key in _WARNED else {})
             for key, (name, text) in GROUPS.items()
             if key in present
         },
@@ -240,10 +279,10 @@ def _dropped(rows: Sequence[Row]) -> dict[str, Any] | None:
         return None
     names = ", ".join(str(dimension + 1) for dimension in dimensions)
     text = (
-        f"Latent dimensions that hardly vary over the data, and are left out where a "
-        f"metric is of active dimensions (counted from 1): {names}. Their standard "
-        "deviation is below 0.01 of the prior's, or without a prior of the "
-        "largest. The value with nothing dropped stands beside."
+        f"Latent dimensions left out where a metric is of active dimensions (counted "
+        f"from 1): {names}. Less than 0.01 of the variance of q(z_d) there tells data "
+        "apart, Var(mean) / (Var(mean) + E[variance]), or without the posteriors' "
+        "scales they are constant. The value with nothing dropped stands beside."
     )
     return {"dimensions": dimensions, "text": text}
 

@@ -11,6 +11,7 @@ from tensorflow_probability import distributions as tfd
 
 from tf_decomp.data import Split
 from tf_decomp.finished_run import decode_moved
+from tf_decomp.metrics import active_dimensions
 from tf_decomp.plots import (
     class_magnitudes,
     interpolations,
@@ -37,14 +38,19 @@ class Codes(NamedTuple):
     Attributes:
         posterior: q(z|x) of the test set, batch shape [n].
         means: [n, latent_dim].
+        scales: [n, latent_dim] standard deviations.
         prior_samples: [m, latent_dim].
-        order: [latent_dim] dimensions by falling standard deviation of the means.
+        order: [latent_dim] dimensions by the falling share of the variance of q(z_d)
+            that tells data apart, whatever a dimension's unit.
+        active: [latent_dim] whether that share makes a dimension active.
     """
 
     posterior: tfd.Distribution
     means: np.ndarray
+    scales: np.ndarray
     prior_samples: np.ndarray
     order: np.ndarray
+    active: np.ndarray
 
 
 def collect_codes(posterior: tfd.Distribution, prior: tfd.Distribution) -> Codes:
@@ -54,9 +60,12 @@ def collect_codes(posterior: tfd.Distribution, prior: tfd.Distribution) -> Codes
         posterior: q(z|x) of the test set, batch shape [n].
         prior: p(z).
     """
-    means = posterior.mean().numpy()
+    means, scales = posterior.mean().numpy(), posterior.stddev().numpy()
     samples = prior.sample(_NUM_PRIOR_SAMPLES, seed=tf.constant([0, 2])).numpy()
-    return Codes(posterior, means, samples, np.argsort(-means.std(axis=0)))
+    signal, noise = np.var(means, axis=0), np.mean(scales**2, axis=0)
+    order = np.argsort(-signal / np.maximum(signal + noise, np.finfo(np.float32).tiny))
+    active = active_dimensions(means, posterior_scales=scales)
+    return Codes(posterior, means, scales, samples, order, active)
 
 
 def draw_evaluation(
@@ -89,7 +98,8 @@ def draw_evaluation(
                 files.plots / "pairwise_marginals.png",
                 pairwise_marginals(sampled, codes.prior_samples, codes.order[:4]),
                 "Pairwise marginals",
-                "The four most varying dimensions of q(z) against the prior.",
+                "The four dimensions of q(z) that tell data apart best, against the "
+                "prior.",
             )
         )
     if test.labels is not None:
@@ -108,10 +118,9 @@ def draw_evaluation(
 
 def _two_factors(codes: Codes, texts: list[str]) -> Figure:
     pair = np.sort(codes.order[:2]) if len(codes.order) > 1 else np.array([0, 0])
-    scales = codes.posterior.stddev().numpy()
     return two_factors(
         codes.means[:, pair],
-        scales[:, pair],
+        codes.scales[:, pair],
         codes.prior_samples[:, pair],
         texts[0],
         texts[1],
@@ -136,6 +145,11 @@ def _draw_traversals(
         "The encoding of one test example, decoded while one dimension runs along "
         "quantiles of the prior's marginal."
     )
+    idle = [str(d + 1) for d in dimensions if not codes.active[d]]
+    if idle:
+        caption += (
+            f" Inactive dimensions, which carry next to nothing: {', '.join(idle)}."
+        )
     path = files.plots / "traversals.png"
     entries = [_save(path, figure, "Latent traversals", caption)]
     if len(vae.data_shape) == 3:
@@ -152,7 +166,8 @@ def _draw_interpolations(
     count = min(_NUM_INTERPOLATED, len(codes.means))
     starts = codes.means[:count]
     relative = np.abs(starts) / np.maximum(codes.means.std(axis=0), 1e-6)
-    relative[:, codes.order[_NUM_TRAVERSED * 2 :]] = 0  # dimensions that hardly vary
+    if codes.active.any():
+        relative[:, ~codes.active] = 0
     dimensions = relative.argmax(axis=1)
     frames = decode_moved(vae, starts, dimensions, _INTERPOLATION_STEPS)
     labels = (

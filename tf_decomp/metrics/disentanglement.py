@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.linear_model import LogisticRegression
 
-from tf_decomp.metrics.estimates import Estimate, label_codes
-from tf_decomp.metrics.votes import Votes, check_vote_counts, score_votes
+from tf_decomp.metrics.estimates import Estimate, LabelledCodes, label_codes
+from tf_decomp.metrics.votes import Votes, check_vote_counts, draw_votes, score_votes
 
 
 class FactorVAEScore(NamedTuple):
@@ -16,13 +16,15 @@ class FactorVAEScore(NamedTuple):
 
     Attributes:
         value: share of the evaluation votes whose factor is named.
-        standard_error: see `Estimate`, as for the next five.
+        standard_error: see `Estimate`, as for the next eight.
         chance: level under permuted factors.
         chance_standard_error: its spread.
         dropped: dimensions left out.
         value_all: the share with nothing dropped.
         factors_used: factors judged.
         n: number of evaluation votes.
+        value_sampled: the share of sampled codes.
+        judged_by: what told the dropped dimensions.
         in_sample_value: the share on the training votes themselves; it flatters, for
             random codes by far when votes are few.
         margin: mean over the evaluation votes of 1 - v1 / v2, where v1 and v2 are the
@@ -40,6 +42,8 @@ class FactorVAEScore(NamedTuple):
     value_all: float
     factors_used: tuple[int, ...]
     n: int
+    value_sampled: float | None
+    judged_by: str
     in_sample_value: float
     margin: float
     margin_standard_error: float
@@ -53,6 +57,7 @@ def factor_vae_score(
     evaluation_votes: int = 10_000,
     samples_per_vote: int = 1_000,
     scale: ArrayLike | None = None,
+    posterior_scales: ArrayLike | None = None,
     seed: int = 0,
 ) -> FactorVAEScore:
     """Scores how surely the stillest dimension names the held factor.
@@ -74,6 +79,7 @@ def factor_vae_score(
         evaluation_votes: votes that are scored, at least 50.
         samples_per_vote: rows in a vote, at least 2.
         scale: see `active_dimensions`.
+        posterior_scales: see `active_dimensions`; with them sampled codes are scored.
         seed: of all draws; the number of threads does not matter.
 
     Raises:
@@ -85,15 +91,24 @@ def factor_vae_score(
         1.0
     """
     check_vote_counts(train_votes, evaluation_votes, samples_per_vote)
-    labelled = label_codes(codes, factors, scale)
+    labelled = label_codes(codes, factors, scale, posterior_scales, seed)
+    rng = np.random.default_rng(seed)
     votes, chances = score_votes(
         labelled,
         (train_votes, evaluation_votes),
         samples_per_vote,
         _variances,
         _majority_hits,
-        np.random.default_rng(seed),
+        rng,
     )
+
+    def share_of_hits(labelled: LabelledCodes) -> float:
+        votes = draw_votes(
+            labelled, train_votes + evaluation_votes, samples_per_vote, _variances, rng
+        )
+        hits = _majority_hits(votes, train_votes, labelled.active)
+        return float(hits[train_votes:].mean())
+
     everything = np.ones_like(labelled.active)
     hits = _majority_hits(votes, train_votes, labelled.active)
     hits_all = _majority_hits(votes, train_votes, everything)[train_votes:]
@@ -106,6 +121,7 @@ def factor_vae_score(
             chances,
             hits_all.mean(),
             evaluation_votes,
+            labelled.value_of_samples(share_of_hits),
         ),
         in_sample_value=float(hits[:train_votes].mean()),
         margin=float(margins.mean()),
@@ -121,6 +137,7 @@ def beta_vae_score(
     evaluation_votes: int = 5_000,
     pairs_per_vote: int = 64,
     scale: ArrayLike | None = None,
+    posterior_scales: ArrayLike | None = None,
     seed: int = 0,
 ) -> Estimate:
     """Scores how well a linear classifier names the factor that pairs share.
@@ -141,6 +158,7 @@ def beta_vae_score(
         evaluation_votes: votes that are scored, at least 50.
         pairs_per_vote: pairs averaged in a vote.
         scale: see `active_dimensions`.
+        posterior_scales: see `active_dimensions`; with them sampled codes are scored.
         seed: of all draws.
 
     Raises:
@@ -152,15 +170,25 @@ def beta_vae_score(
         1.0
     """
     check_vote_counts(train_votes, evaluation_votes, 2 * pairs_per_vote)
-    labelled = label_codes(codes, factors, scale)
+    labelled = label_codes(codes, factors, scale, posterior_scales, seed)
+    rng = np.random.default_rng(seed)
     votes, chances = score_votes(
         labelled,
         (train_votes, evaluation_votes),
         2 * pairs_per_vote,
         _pair_distances,
         _linear_hits,
-        np.random.default_rng(seed),
+        rng,
     )
+
+    def share_of_hits(labelled: LabelledCodes) -> float:
+        num_votes = train_votes + evaluation_votes
+        votes = draw_votes(
+            labelled, num_votes, 2 * pairs_per_vote, _pair_distances, rng
+        )
+        hits = _linear_hits(votes, train_votes, labelled.active)
+        return float(hits[train_votes:].mean())
+
     everything = np.ones_like(labelled.active)
     value = _linear_hits(votes, train_votes, labelled.active)[train_votes:].mean()
     value_all = value
@@ -172,6 +200,7 @@ def beta_vae_score(
         chances,
         value_all,
         evaluation_votes,
+        labelled.value_of_samples(share_of_hits),
     )
 
 

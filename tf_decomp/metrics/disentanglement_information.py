@@ -26,13 +26,15 @@ class ModularityExplicitness(NamedTuple):
 
     Attributes:
         value: modularity, the mean over dimensions.
-        standard_error: see `Estimate`, as for the next six.
+        standard_error: see `Estimate`, as for the next eight.
         chance: level under permuted factors.
         chance_standard_error: its spread.
         dropped: dimensions left out.
         value_all: the modularity with nothing dropped.
         factors_used: factors judged.
         n: number of rows.
+        value_sampled: the modularity of sampled codes.
+        judged_by: what told the dropped dimensions.
         explicitness: mean held-out area under the ROC curve; 0.5 is chance.
     """
 
@@ -44,6 +46,8 @@ class ModularityExplicitness(NamedTuple):
     value_all: float
     factors_used: tuple[int, ...]
     n: int
+    value_sampled: float | None
+    judged_by: str
     explicitness: Estimate
 
 
@@ -85,6 +89,7 @@ def mutual_information_gap(
     factors: ArrayLike,
     *,
     scale: ArrayLike | None = None,
+    posterior_scales: ArrayLike | None = None,
     seed: int = 0,
 ) -> Estimate:
     """Scores whether one dimension knows more of a factor than any other does.
@@ -101,6 +106,7 @@ def mutual_information_gap(
         codes: [n, latent_dim] encodings.
         factors: [n, num_factors] integers; constant factors are left out.
         scale: see `active_dimensions`.
+        posterior_scales: see `active_dimensions`; with them sampled codes are scored.
         seed: of the halves and the permutations.
 
     Raises:
@@ -111,7 +117,7 @@ def mutual_information_gap(
         >>> round(mutual_information_gap(factors.astype(float), factors).value, 2)
         1.0
     """
-    labelled = label_codes(codes, factors, scale)
+    labelled = label_codes(codes, factors, scale, posterior_scales, seed)
     return _information_estimate(labelled, _gap, np.random.default_rng(seed))
 
 
@@ -120,6 +126,7 @@ def modularity_explicitness(
     factors: ArrayLike,
     *,
     scale: ArrayLike | None = None,
+    posterior_scales: ArrayLike | None = None,
     seed: int = 0,
 ) -> ModularityExplicitness:
     """Scores whether a dimension knows of one factor only, and how plainly.
@@ -139,6 +146,7 @@ def modularity_explicitness(
         codes: [n, latent_dim] encodings.
         factors: [n, num_factors] integers; constant factors are left out.
         scale: see `active_dimensions`.
+        posterior_scales: see `active_dimensions`; with them sampled codes are scored.
         seed: of the split, the halves and the permutations.
 
     Raises:
@@ -150,7 +158,7 @@ def modularity_explicitness(
         >>> score.value > 0.99, score.explicitness.value > 0.8
         (True, True)
     """
-    labelled = label_codes(codes, factors, scale)
+    labelled = label_codes(codes, factors, scale, posterior_scales, seed)
     rng = np.random.default_rng(seed)
     modularity = _information_estimate(labelled, _modularity, rng)
     return ModularityExplicitness(*modularity, _explicitness(labelled, rng))

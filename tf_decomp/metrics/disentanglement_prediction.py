@@ -5,6 +5,7 @@ Factors are taken as ordered, so that their values are predicted as numbers, exc
 those given as `categorical`, whose values are predicted as classes.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -29,13 +30,15 @@ class DCIScore(NamedTuple):
 
     Attributes:
         value: disentanglement: a dimension serves one factor only.
-        standard_error: see `Estimate`, as for the next six.
+        standard_error: see `Estimate`, as for the next eight.
         chance: level under permuted factors.
         chance_standard_error: its spread.
         dropped: dimensions left out.
         value_all: the disentanglement with nothing dropped.
         factors_used: factors judged.
         n: number of rows in all parts together.
+        value_sampled: the disentanglement of sampled codes.
+        judged_by: what told the dropped dimensions.
         completeness: a factor is served by one dimension only.
         informativeness: the factors can be told from the code: mean held-out R^2,
             or accuracy where a factor is categorical.
@@ -49,6 +52,8 @@ class DCIScore(NamedTuple):
     value_all: float
     factors_used: tuple[int, ...]
     n: int
+    value_sampled: float | None
+    judged_by: str
     completeness: Estimate
     informativeness: Estimate
 
@@ -59,6 +64,7 @@ def dci_disentanglement(
     *,
     categorical: Sequence[int] = (),
     scale: ArrayLike | None = None,
+    posterior_scales: ArrayLike | None = None,
     seed: int = 0,
 ) -> DCIScore:
     """Scores by the importance of each dimension in random forests for each factor.
@@ -81,6 +87,7 @@ def dci_disentanglement(
         factors: [n, num_factors] integers; constant factors are left out.
         categorical: indices of the factors whose values have no order.
         scale: see `active_dimensions`.
+        posterior_scales: see `active_dimensions`; with them sampled codes are scored.
         seed: of the parts, the forests and the permutations.
 
     Raises:
@@ -91,29 +98,36 @@ def dci_disentanglement(
         >>> dci_disentanglement(factors.astype(float), factors).value > 0.99
         True
     """
-    labelled = label_codes(codes, factors, scale)
+    labelled = label_codes(codes, factors, scale, posterior_scales, seed)
     unordered = _unordered(labelled, categorical)
     rng = np.random.default_rng(seed)
     n = min(len(labelled.codes), _NUM_PARTS * _MAX_PART_ROWS)
-    active = labelled.active_codes()
     parts = np.array_split(rng.permutation(len(labelled.codes))[:n], _NUM_PARTS)
+
+    def scores(codes: np.ndarray, part: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return _forest_scores(codes[part], labels, unordered, rng)
+
+    def mean_scores(codes: np.ndarray) -> np.ndarray:
+        return np.mean([scores(codes, p, labelled.factors[p]) for p in parts], axis=0)
+
+    active = labelled.active_codes()
     values, chances = [], []
     for part in parts:
         labels = labelled.factors[part]
-        values.append(_forest_scores(active[part], labels, unordered, rng))
-        shuffled = rng.permutation(labels)
-        chances.append(_forest_scores(active[part], shuffled, unordered, rng))
-    values_all = values
-    if labelled.dropped():
-        values_all = [
-            _forest_scores(labelled.codes[part], labelled.factors[part], unordered, rng)
-            for part in parts
-        ]
-    means, means_all = np.mean(values, axis=0), np.mean(values_all, axis=0)
+        values.append(scores(active, part, labels))
+        chances.append(scores(active, part, rng.permutation(labels)))
+    means = np.mean(values, axis=0)
+    means_all = mean_scores(labelled.codes) if labelled.dropped() else means
+    sampled = [None, None, None]
+    if labelled.samples is not None:
+        samples = labelled._replace(codes=labelled.samples).active_codes()
+        sampled = mean_scores(samples).tolist()
     errors = np.std(values, axis=0, ddof=1) / np.sqrt(_NUM_PARTS)
     estimates = [
-        labelled.estimate(*row, n)
-        for row in zip(means, errors, np.transpose(chances), means_all, strict=True)
+        labelled.estimate(*row, n, of_samples)
+        for *row, of_samples in zip(
+            means, errors, np.transpose(chances), means_all, sampled, strict=True
+        )
     ]
     return DCIScore(*estimates[0], *estimates[1:])
 
@@ -124,6 +138,7 @@ def sap_score(
     *,
     categorical: Sequence[int] = (),
     scale: ArrayLike | None = None,
+    posterior_scales: ArrayLike | None = None,
     seed: int = 0,
 ) -> Estimate:
     """Scores whether one dimension alone predicts a factor better than any other.
@@ -146,6 +161,7 @@ def sap_score(
         factors: [n, num_factors] integers; constant factors are left out.
         categorical: indices of the factors whose values have no order, e.g. a shape.
         scale: see `active_dimensions`.
+        posterior_scales: see `active_dimensions`; with them sampled codes are scored.
         seed: of the split, the halves and the permutations.
 
     Raises:
@@ -156,21 +172,23 @@ def sap_score(
         >>> sap_score(factors.astype(float), factors).value > 0.98
         True
     """
-    labelled = label_codes(codes, factors, scale)
+    labelled = label_codes(codes, factors, scale, posterior_scales, seed)
     unordered = _unordered(labelled, categorical)
     rng = np.random.default_rng(seed)
     n = len(labelled.codes)
     num_train = min(_MAX_CLASSIFIER_ROWS, n // 2) if unordered.any() else 0
     train, evaluation = np.split(rng.permutation(n), [num_train])
 
-    def fit(labels: np.ndarray) -> Callable[[np.ndarray], tuple[float, float]]:
+    def fit_codes(
+        codes: np.ndarray, labels: np.ndarray
+    ) -> Callable[[np.ndarray], tuple[float, float]]:
         predictions = {
-            factor: _threshold_predictions(labelled.codes, labels[:, factor], train)
+            factor: _threshold_predictions(codes, labels[:, factor], train)
             for factor in np.flatnonzero(unordered)
         }
 
         def score(rows: np.ndarray) -> tuple[float, float]:
-            scores = _squared_correlations(labelled.codes[rows], labels[rows])
+            scores = _squared_correlations(codes[rows], labels[rows])
             worst = np.zeros(len(unordered))
             for factor, predicted in predictions.items():
                 truth = labels[rows, factor]
@@ -180,8 +198,12 @@ def sap_score(
 
         return score
 
+    fit = functools.partial(fit_codes, labelled.codes)
     result = resample(fit, labelled.factors, evaluation, rng)
-    return labelled.estimate(*result, len(evaluation))
+    value_sampled = labelled.value_of_samples(
+        lambda sampled: fit_codes(sampled.codes, sampled.factors)(evaluation)[0]
+    )
+    return labelled.estimate(*result, len(evaluation), value_sampled)
 
 
 def _unordered(labelled: LabelledCodes, categorical: Sequence[int]) -> np.ndarray:

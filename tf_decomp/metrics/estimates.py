@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the metrics on arrays share: checks, the drop rule, standard errors, chance."""
+"""What the metrics on arrays share: checks, active dimensions, errors, chance."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,8 +11,12 @@ from tf_decomp.errors import InputError
 
 NUM_PERMUTATIONS = 5
 
-_DROP_RATIO = 0.01
+# A share of 0.01 is 0.005 nats of a normal dimension: with a thousand data nobody
+# could use less, and networks leave 0.001 to 0.008 in dimensions that they gave up.
+ACTIVE_SHARE = 0.01
+
 _MIN_ROWS = 50
+_TAIL = 0.001
 _NUM_HALF_SAMPLES = 20
 
 
@@ -31,6 +35,11 @@ class Estimate(NamedTuple):
         value_all: the score with nothing dropped.
         factors_used: indices of the factors judged, those that vary.
         n: number of rows, or of evaluation votes, behind `value`.
+        value_sampled: `value` of one sample of each posterior in place of its mean;
+            None where the posteriors' scales are not known.
+        judged_by: what told the dropped dimensions: "posterior scales", "scale", or
+            "codes alone", which drops constant dimensions only, since a collapsed one
+            then cannot be told from a small one.
     """
 
     value: float
@@ -41,6 +50,8 @@ class Estimate(NamedTuple):
     value_all: float
     factors_used: tuple[int, ...]
     n: int
+    value_sampled: float | None = None
+    judged_by: str = "codes alone"
 
 
 class LabelledCodes(NamedTuple):
@@ -48,11 +59,14 @@ class LabelledCodes(NamedTuple):
 
     Attributes:
         codes: [n, latent_dim] float64, every dimension with mean 0 and standard
-            deviation 1; a constant dimension is 0.
+            deviation 1, without outliers; a constant dimension is 0.
         factors: [n, num_used] the varying factors as class indices from 0.
         active: [latent_dim] False for the dropped dimensions.
         factors_used: indices of these factors among the given columns.
         num_factors: number of given columns.
+        judged_by: see `Estimate`.
+        samples: [n, latent_dim] one sample of each posterior, standardised as the
+            codes; None where the scales are not known.
     """
 
     codes: np.ndarray
@@ -60,6 +74,16 @@ class LabelledCodes(NamedTuple):
     active: np.ndarray
     factors_used: tuple[int, ...]
     num_factors: int
+    judged_by: str
+    samples: np.ndarray | None
+
+    def value_of_samples(
+        self, score: Callable[["LabelledCodes"], float]
+    ) -> float | None:
+        """Returns the score of the samples in place of the codes, if there are any."""
+        if self.samples is None:
+            return None
+        return float(score(self._replace(codes=self.samples, samples=None)))
 
     def active_codes(self) -> np.ndarray:
         """Returns the active dimensions [n, num_active]; [n, 1] zeros if none is."""
@@ -78,6 +102,7 @@ class LabelledCodes(NamedTuple):
         chance: np.ndarray,
         value_all: float,
         n: int,
+        value_sampled: float | None = None,
     ) -> Estimate:
         """Returns the `Estimate`; `chance` [permutations] is reduced here."""
         return Estimate(
@@ -89,6 +114,8 @@ class LabelledCodes(NamedTuple):
             float(value_all),
             self.factors_used,
             n,
+            value_sampled,
+            self.judged_by,
         )
 
 
@@ -126,46 +153,104 @@ def standard_deviations(codes: np.ndarray) -> np.ndarray:
     return np.where(constant, 0.0, magnitude * relative.std(axis=0))
 
 
-def active_dimensions(codes: ArrayLike, scale: ArrayLike | None = None) -> np.ndarray:
+def active_dimensions(
+    codes: ArrayLike,
+    scale: ArrayLike | None = None,
+    *,
+    posterior_scales: ArrayLike | None = None,
+) -> np.ndarray:
     """Returns which dimensions carry anything: the one rule of all metrics.
 
-    A dimension is dropped when its standard deviation over the data is below 0.01
-    of `scale`, or is zero.
+    Dimension d of posterior means mu and scales sigma is active when
+
+        Var(mu_d) / (Var(mu_d) + E[sigma_d^2]) >= 0.01,
+
+    moments over the data: the share of the variance of q(z_d) that tells data apart,
+    0.005 nats of a normal dimension. It does not change with the unit of a dimension,
+    and no dimension changes another's. From codes alone a collapsed dimension cannot
+    be told from a small one: only what is constant to rounding is then inactive.
 
     Args:
-        codes: [n, latent_dim] encodings.
-        scale: what a dimension in use varies by, a number or [latent_dim], e.g.
-            the prior's standard deviation; by default the largest standard
-            deviation of any dimension of `codes`.
+        codes: [n, latent_dim] encodings, e.g. posterior means.
+        scale: standard deviation of the noise about the codes where it is the same
+            for all data, a number or [latent_dim].
+        posterior_scales: [n, latent_dim] standard deviations of q(z_d|x).
 
     Returns:
         [latent_dim] bool.
 
     Raises:
-        InputError: `codes` or `scale` is unusable.
+        InputError: an argument is unusable, or both scales are given.
 
     Example:
-        >>> codes = np.random.default_rng(0).normal(size=(100, 3)) * [1.0, 2.0, 1e-5]
-        >>> active_dimensions(codes).tolist()
+        >>> codes = np.random.default_rng(0).normal(size=(100, 3)) * [1.0, 9.0, 1e-3]
+        >>> active_dimensions(codes, posterior_scales=np.ones((100, 3))).tolist()
         [True, True, False]
     """
-    return _vary_enough(standard_deviations(check_codes(codes)), scale)
+    return tell_active(check_codes(codes), scale, posterior_scales)[0]
 
 
-def _vary_enough(deviations: np.ndarray, scale: ArrayLike | None) -> np.ndarray:
-    reference = np.asarray(deviations.max() if scale is None else scale, np.float64)
-    usable = reference.shape in ((), deviations.shape) and np.isfinite(reference).all()
-    if not usable or (scale is not None and (reference <= 0.0).any()):
+def tell_active(
+    codes: np.ndarray, scale: ArrayLike | None, posterior_scales: ArrayLike | None
+) -> tuple[np.ndarray, str]:
+    """Returns `active_dimensions` of checked codes, and what they are known from."""
+    noise, judged_by = _noise(codes, scale, posterior_scales)
+    deviations = standard_deviations(codes)
+    least = (ACTIVE_SHARE / (1.0 - ACTIVE_SHARE)) ** 0.5
+    return (deviations > 0.0) & (deviations >= least * noise), judged_by
+
+
+def sample_codes(codes: np.ndarray, scales: ArrayLike, seed: int) -> np.ndarray:
+    """Returns codes [n, latent_dim] with normal noise of these scales."""
+    noise = np.random.default_rng([seed, 1]).standard_normal(codes.shape)
+    return codes + np.asarray(scales) * noise
+
+
+def _noise(
+    codes: np.ndarray, scale: ArrayLike | None, posterior_scales: ArrayLike | None
+) -> tuple[np.ndarray, str]:
+    """Returns the root of E[sigma_d^2] [latent_dim], and what it is known from."""
+    if posterior_scales is None:
+        if scale is None:
+            return np.zeros(codes.shape[1]), "codes alone"
+        return _check_scale(scale, codes.shape[1]), "scale"
+    if scale is not None:
         raise InputError(
-            f"scale must be a positive number or [{len(deviations)}] of them; "
-            f"received {np.array2string(reference, threshold=6)}; "
-            "pass the prior's standard deviation"
+            "scale and posterior_scales both say how wide the posteriors are; pass one"
         )
-    return (deviations > 0.0) & (deviations >= _DROP_RATIO * reference)
+    scales = np.asarray(posterior_scales)
+    usable = scales.shape == codes.shape and scales.dtype.kind in "fiu"
+    if not usable or not np.isfinite(scales).all() or (scales < 0).any():
+        raise InputError(
+            f"posterior_scales must be standard deviations {list(codes.shape)}, finite "
+            f"and not negative; received {scales.dtype} {list(scales.shape)}; pass "
+            "the posterior's stddev()"
+        )
+    scales = scales.astype(np.float64)
+    largest = scales.max(axis=0)
+    # Relative to the largest no square overflows or underflows.
+    relative = scales / np.where(largest > 0.0, largest, 1.0)
+    return largest * np.sqrt((relative**2).mean(axis=0)), "posterior scales"
+
+
+def _check_scale(scale: ArrayLike, latent_dim: int) -> np.ndarray:
+    noise = np.asarray(scale)
+    usable = noise.shape in ((), (latent_dim,)) and noise.dtype.kind in "fiu"
+    if not usable or not (np.isfinite(noise) & (noise > 0.0)).all():
+        raise InputError(
+            f"scale must be a positive number or [{latent_dim}] of them; "
+            f"received {np.array2string(noise, threshold=6)}; "
+            "pass the standard deviation of the noise about the codes"
+        )
+    return np.broadcast_to(noise.astype(np.float64), (latent_dim,))
 
 
 def label_codes(
-    codes: ArrayLike, factors: ArrayLike, scale: ArrayLike | None
+    codes: ArrayLike,
+    factors: ArrayLike,
+    scale: ArrayLike | None = None,
+    posterior_scales: ArrayLike | None = None,
+    seed: int = 0,
 ) -> LabelledCodes:
     """Checks and standardises what a disentanglement metric is given.
 
@@ -173,6 +258,8 @@ def label_codes(
         codes: [n, latent_dim] encodings, n >= 50.
         factors: [n, num_factors] integers, at least two of them varying.
         scale: see `active_dimensions`.
+        posterior_scales: see `active_dimensions`; samples are normal with these.
+        seed: of the samples.
 
     Raises:
         InputError: an argument is unusable.
@@ -195,16 +282,40 @@ def label_codes(
             f"at least two factors must vary; received {len(used)} that do; "
             "disentanglement of a single factor is not defined"
         )
-    deviations = standard_deviations(raw)
-    active = _vary_enough(deviations, scale)
-    standard = raw - raw.mean(axis=0, dtype=np.float64)
-    standard /= np.where(deviations > 0.0, deviations, np.inf)
+    active, judged_by = tell_active(raw, scale, posterior_scales)
     classes = np.empty((len(labels), len(used)), np.int64)
     for column, factor in enumerate(used):
         classes[:, column] = np.unique(labels[:, factor], return_inverse=True)[1]
+    samples = None
+    if posterior_scales is not None:
+        samples = _standardise(sample_codes(raw, posterior_scales, seed))
     return LabelledCodes(
-        standard, classes, active, tuple(used.tolist()), labels.shape[1]
+        _standardise(raw),
+        classes,
+        active,
+        tuple(used.tolist()),
+        labels.shape[1],
+        judged_by,
+        samples,
     )
+
+
+def _standardise(codes: np.ndarray) -> np.ndarray:
+    """Returns codes with mean 0 and standard deviation 1; 0 where constant.
+
+    What lies beyond the quantiles of 0.001 and 0.999 is moved to them (the extreme rows
+    at least), unless that leaves a constant: else one outlier sets the unit of a
+    dimension, in which all its other values are the same.
+    """
+    n = len(codes)
+    cut = min(int(np.ceil(_TAIL * n)), (n - 1) // 2)
+    ends = np.partition(codes, (cut, n - 1 - cut), axis=0)
+    low, high = ends[cut], ends[n - 1 - cut]
+    codes = np.where(low < high, np.clip(codes, low, high), codes)
+    deviations = standard_deviations(codes)
+    standard = codes - codes.mean(axis=0, dtype=np.float64)
+    standard /= np.where(deviations > 0.0, deviations, np.inf)
+    return standard
 
 
 def resample(

@@ -14,13 +14,14 @@ from tf_decomp.metrics.encodings import (
     mean_estimate,
     sample_aggregate,
 )
+from tf_decomp.metrics.estimates import active_dimensions
 from tf_decomp.objective_means import Estimate
 from tf_decomp.randomness import stateless_seed
 from tf_decomp.tracing import compiled
 
 LOOKUP_TABLE_OVERLAP = 1.05
 OVER_SMOOTHED_SHARE = 0.05
-ACTIVE_VARIANCE = 0.01
+OVER_SMOOTHED = "over-smoothed"
 
 
 class OverlapReport(NamedTuple):
@@ -34,9 +35,10 @@ class OverlapReport(NamedTuple):
         encoder_entropy: H(q(z|x)) / latent_dim, the mean over data, in nats.
         encoder_entropies: [latent_dim] mean over data of H(q(z_d|x)), in nats; empty
             for families whose marginals are not known.
-        active: Indices of the active units, those whose posterior mean has a variance
-            over the data above 0.01 (Burda et al. 2016).
-        posterior_mean_variances: [latent_dim] these variances.
+        active: Indices of the active units, by the rule of
+            `tf_decomp.metrics.active_dimensions`.
+        posterior_mean_variances: [latent_dim] Var(mean_d) over the data.
+        posterior_variances: [latent_dim] E[Var(z_d|x)], means over the data.
         verdict: "lookup table", "appropriate" or "over-smoothed".
         n: Number of encodings.
     """
@@ -48,6 +50,7 @@ class OverlapReport(NamedTuple):
     encoder_entropies: tuple[float, ...]
     active: tuple[int, ...]
     posterior_mean_variances: tuple[float, ...]
+    posterior_variances: tuple[float, ...]
     verdict: str
     n: int
 
@@ -101,7 +104,8 @@ def overlap_report(
     information = bound - entropy.value
     each = marginals(posterior)
     latent_dim = posterior.event_shape[0]
-    variances = np.var(posterior.mean(), axis=0, dtype=np.float64)
+    means, scales = posterior.mean().numpy(), posterior.stddev().numpy()
+    active = active_dimensions(means, posterior_scales=scales)
     return OverlapReport(
         Estimate(overlap, overlap * entropy.standard_error, num_queries),
         entropy._replace(value=information),
@@ -110,8 +114,9 @@ def overlap_report(
         ()
         if each is None
         else _numbers(_entropies(each, seed).mean(axis=0, dtype=np.float64)),
-        tuple(np.flatnonzero(variances > ACTIVE_VARIANCE).tolist()),
-        _numbers(variances),
+        tuple(np.flatnonzero(active).tolist()),
+        _numbers(np.var(means, axis=0, dtype=np.float64)),
+        _numbers(np.mean(scales.astype(np.float64) ** 2, axis=0)),
         _verdict(overlap, information, bound),
         n,
     )
@@ -121,7 +126,7 @@ def _verdict(overlap: float, information: float, bound: float) -> str:
     if overlap < LOOKUP_TABLE_OVERLAP:
         return "lookup table"
     if information < OVER_SMOOTHED_SHARE * bound:
-        return "over-smoothed"
+        return OVER_SMOOTHED
     return "appropriate"
 
 

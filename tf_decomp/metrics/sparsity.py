@@ -8,9 +8,10 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
 from tf_decomp.metrics.estimates import (
-    active_dimensions,
     check_codes,
+    sample_codes,
     standard_deviations,
+    tell_active,
 )
 
 
@@ -20,7 +21,9 @@ class HoyerSparsity(NamedTuple):
     Attributes:
         value: the paper's number: mean over rows, all dimensions, 0 dense to 1 sparse.
         standard_error: its standard error over rows, conditional on the encoder and
-            on the standard deviations that the dimensions are divided by.
+            on the standard deviations that the dimensions are divided by. These are
+            of the same rows, so that for few rows it is too small: intervals of 95%
+            cover 72% at n = 100 and 93% at n = 1,000 (50 normal dimensions).
         active_value: the same from the active dimensions alone.
         active_standard_error: its standard error over rows.
         inactive: indices of the other dimensions. One that hardly varies about a
@@ -32,6 +35,9 @@ class HoyerSparsity(NamedTuple):
         zero_rows: number of rows that are 0 throughout, left out of `value`.
         active_zero_rows: number of rows left out of `active_value`.
         n: number of rows behind `value`.
+        value_sampled: `value` of one sample of each posterior in place of its mean;
+            None where the posteriors' scales are not known.
+        judged_by: what told the inactive dimensions, see `Estimate`.
     """
 
     value: float
@@ -44,10 +50,17 @@ class HoyerSparsity(NamedTuple):
     zero_rows: int
     active_zero_rows: int
     n: int
+    value_sampled: float | None
+    judged_by: str
 
 
 def hoyer_sparsity(
-    codes: ArrayLike, normalise: bool = True, *, scale: ArrayLike | None = None
+    codes: ArrayLike,
+    normalise: bool = True,
+    *,
+    scale: ArrayLike | None = None,
+    posterior_scales: ArrayLike | None = None,
+    seed: int = 0,
 ) -> HoyerSparsity:
     """Measures how few dimensions each encoding uses.
 
@@ -60,10 +73,17 @@ def hoyer_sparsity(
     dimension is off, so 0 in every row, but counts in d; a row of zeros is counted
     and left out; with no row left, or with d = 1, the value is 0. Never NaN.
 
+    Levels in 50 dimensions: samples of the spike-and-slab prior (gamma 0.8) have 0.419
+    where the spike's variance is 0.05 and 0.651 where its standard deviation is; a
+    normal code has 0.231.
+
     Args:
         codes: [n, latent_dim] encodings, e.g. posterior means.
         normalise: whether to divide by the standard deviations.
-        scale: what the active dimensions are judged by, see `active_dimensions`.
+        scale: see `active_dimensions`.
+        posterior_scales: see `active_dimensions`; with them normal samples are judged
+            too.
+        seed: of the samples.
 
     Raises:
         InputError: an argument is unusable.
@@ -75,12 +95,13 @@ def hoyer_sparsity(
         (0.23, 0.231)
     """
     raw = check_codes(codes)
-    active = active_dimensions(raw, scale)
-    scaled = raw.astype(np.float64)
-    if normalise:
-        deviations = standard_deviations(raw)
-        scaled /= np.where(deviations > 0.0, deviations, np.inf)
+    active, judged_by = tell_active(raw, scale, posterior_scales)
+    scaled = _scaled(raw, normalise)
     rows, active_rows = _hoyer(scaled), _hoyer(scaled[:, active])
+    value_sampled = None
+    if posterior_scales is not None:
+        samples = sample_codes(raw, posterior_scales, seed)
+        value_sampled = _mean_and_error(_hoyer(_scaled(samples, normalise)))[0]
     return HoyerSparsity(
         *_mean_and_error(rows),
         *_mean_and_error(active_rows),
@@ -90,7 +111,14 @@ def hoyer_sparsity(
         len(raw) - len(rows),
         len(raw) - len(active_rows),
         len(rows),
+        value_sampled,
+        judged_by,
     )
+
+
+def _scaled(codes: np.ndarray, normalise: bool) -> np.ndarray:
+    deviations = standard_deviations(codes) if normalise else np.ones(codes.shape[1])
+    return codes / np.where(deviations > 0.0, deviations, np.inf)
 
 
 def _hoyer(codes: np.ndarray) -> np.ndarray:

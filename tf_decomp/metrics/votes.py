@@ -82,14 +82,13 @@ def score_votes(
     Raises:
         InputError: If no two rows share a factor's value.
     """
-    groups = [_group_rows(factor) for factor in labelled.factors.T]
-    codes = labelled.codes.astype(np.float32)
-    votes = _draw_votes(codes, groups, sum(num_votes), rows_per_vote, reduce, rng)
+    votes = draw_votes(labelled, sum(num_votes), rows_per_vote, reduce, rng)
     few = [min(count, _MAX_CHANCE_VOTES) for count in num_votes]
     chances = []
     for _ in range(NUM_PERMUTATIONS):
-        shuffled = codes.take(rng.permutation(len(codes)), axis=0)
-        random = _draw_votes(shuffled, groups, sum(few), rows_per_vote, reduce, rng)
+        order = rng.permutation(len(labelled.codes))
+        shuffled = labelled._replace(codes=labelled.codes.take(order, axis=0))
+        random = draw_votes(shuffled, sum(few), rows_per_vote, reduce, rng)
         chances.append(find_hits(random, few[0], labelled.active)[few[0] :].mean())
     return votes, np.array(chances)
 
@@ -107,9 +106,8 @@ def _group_rows(factor: np.ndarray) -> _Groups:
     return _Groups(order, starts[shared], sizes[shared])
 
 
-def _draw_votes(
-    codes: np.ndarray,
-    groups: list[_Groups],
+def draw_votes(
+    labelled: LabelledCodes,
     num_votes: int,
     rows_per_vote: int,
     reduce: Callable[[np.ndarray], np.ndarray],
@@ -120,13 +118,17 @@ def _draw_votes(
     The draws of a chunk come from its own generator, whichever thread runs it.
 
     Args:
-        codes: [n, latent_dim] float32.
-        groups: the rows sorted by each factor.
+        labelled: the codes and their factors.
         num_votes: number of votes.
         rows_per_vote: rows that each vote draws.
         reduce: [votes, rows_per_vote, latent_dim] -> [votes, latent_dim].
         rng: the source of the factors' counts, of the chunks and of the order.
+
+    Raises:
+        InputError: no two rows share a factor's value.
     """
+    groups = [_group_rows(factor) for factor in labelled.factors.T]
+    codes = labelled.codes.astype(np.float32)
     counts = rng.multinomial(num_votes, np.full(len(groups), 1.0 / len(groups)))
     chunk = max(1, _CHUNK_ROWS // rows_per_vote)
     features: list[np.ndarray] = []

@@ -43,12 +43,14 @@ class MetricGroup(NamedTuple):
         anchor: Of its heading.
         title: Its heading.
         text: What it says.
+        warnings: What a reader must know before using its numbers.
         rows: Its metrics.
     """
 
     anchor: str
     title: str
     text: str
+    warnings: tuple[str, ...]
     rows: tuple[MetricRow, ...]
 
 
@@ -82,14 +84,14 @@ def metrics_of_run(
 
 
 def group_metrics(
-    metrics: Sequence[Mapping[str, Any]], groups: Mapping[str, Mapping[str, str]]
+    metrics: Sequence[Mapping[str, Any]], groups: Mapping[str, Mapping[str, Any]]
 ) -> list[MetricGroup]:
     """Puts metrics into tables, those of the objective first, then as `groups` says.
 
     Args:
         metrics: As in evaluation.json.
-        groups: Key to title and text; a metric of another group has a table named by
-            that group, at the end.
+        groups: Key to title, text and warnings; a metric of another group has a table
+            named by that group, at the end.
     """
     titles = {_TEST_GROUP: {"title": _TEST_TITLE, "text": _TEST_TEXT}, **groups}
     keys = [*titles, *(metric.get("group", "other") for metric in metrics)]
@@ -101,7 +103,8 @@ def group_metrics(
             title = words.get("title") or key.replace("_", " ").capitalize()
             rows = tuple(_metric_row(metric) for metric in mine)
             text = words.get("text") or ""
-            tables.append(MetricGroup(group_anchor(key), title, text, rows))
+            warnings = tuple(words.get("warnings") or ())
+            tables.append(MetricGroup(group_anchor(key), title, text, warnings, rows))
     return tables
 
 
