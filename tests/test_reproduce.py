@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from claim_cases import CASES, networks
+from claim_cases import CASES, fig4_rounds, networks
 
 from tf_decomp.config import ExperimentConfig
 from tf_decomp.errors import InputError
@@ -71,22 +71,34 @@ def test_designs_are_those_of_the_paper(scale: str) -> None:
     fig3 = {(c.alpha, c.beta) for c in cells("fig3", scale)}
     assert len(fig3) == 8
     assert FIGURES["fig3"].scales[scale].seeds >= 20
+    fresh = FIGURES["fig3_top"].scales[scale].planned()
+    assert fresh == range(2000, 2040)
+    assert {(c.alpha, c.beta) for c in cells("fig3_top", scale)} == {
+        (0.0, 0.5), (0.0, 1.0), (0.0, 1.2)
+    }  # fmt: skip
     fig2 = cells("fig2", scale)
     assert {c.prior for c in fig2} == {
         "normal", "normal_pca", "normal_learnt", "student_t"
     }  # fmt: skip
-    assert len({c.df for c in fig2 if c.prior == "student_t"}) >= 5
-    assert len({c.beta for c in fig2}) >= 4
+    assert {3.0, 7.0} <= {c.df for c in fig2 if c.prior == "student_t"}
+    # An infinite df is the isotropic normal: not trained twice.
+    assert all(np.isfinite(c.df) for c in fig2)
+    for prior in ("normal", "normal_pca", "normal_learnt"):
+        assert {1.0, 4.0} <= {c.beta for c in fig2 if c.prior == prior}
+    assert len({c.beta for c in fig2 if c.prior == "normal"}) >= 3
+    assert [c.prior for c in cells("fig2_pilots", "cpu")] == [
+        c.prior for c in cells("fig2", "cpu")
+    ]
     fig4 = {(c.gamma, c.spike_variance, c.alpha, c.beta) for c in cells("fig4", scale)}
-    for gamma in (0.0, 0.8):
-        for beta in (0.1, 1.0, 5.0):
-            alphas = {a for g, v, a, b in fig4 if (g, v, b) == (gamma, 0.05, beta)}
-            assert len(alphas) >= 4
+    for gamma, beta in ((0.8, 0.1), (0.8, 1.0), (0.8, 5.0), (0.0, 1.0)):
+        alphas = {a for g, v, a, b in fig4 if (g, v, b) == (gamma, 0.05, beta)}
+        assert len(alphas) >= 4
     assert {v for g, v, _, b in fig4 if (g, b) == (0.8, 1.0)} == {0.05, 0.0025}
-    (fig5,) = cells("fig5", scale)
-    assert (fig5.alpha, fig5.beta, fig5.gamma) == (1000.0, 1.0, 0.8)
-    assert fig5.max_train_examples == 0
-    assert all(FIGURES[f].scales[scale].seeds >= 3 for f in ("fig2", "fig4"))
+    fig5 = cells("fig5", scale)
+    assert {(c.alpha, c.beta, c.gamma) for c in fig5} == {(1000.0, 1.0, 0.8)}
+    assert {c.spike_variance for c in fig5} == {0.05, 0.0025}
+    assert {c.max_train_examples for c in fig5} == {0}
+    assert all(FIGURES[f].scales[scale].seeds >= 3 for f in ("fig2", "fig4", "fig5"))
 
 
 def test_paper_scale_has_the_settings_of_the_configs() -> None:
@@ -128,7 +140,7 @@ def test_a_round_has_every_cell_once(
         return [{"overlap": 2.0, "kl": float("nan")}]
 
     def one_round() -> list[dict[str, Any]]:
-        panels = runs.train_round(["fig3"], "cpu", 4, tmp_path)["fig3"]
+        panels = runs.train_round({"fig3": 4}, "cpu", tmp_path)["fig3"]
         return runs.measured_rows(panels, "cpu", measure, COLUMNS["fig3"])
 
     rows = one_round()
@@ -161,19 +173,19 @@ def test_figures_of_a_round_train_together(
         return each
 
     monkeypatch.setattr(runs, "sweeps", counted)
-    panels = runs.train_round([*FIGURES], "smoke", 0, tmp_path)
+    panels = runs.train_round(dict.fromkeys(FIGURES, 0), "smoke", tmp_path)
     assert list(panels) == list(FIGURES)
     # Figures of one network share it; theorems and estimators have none.
     (trained,) = calls
     assert len(trained) == 3
     assert panels["fig1"]["both factors right"] == panels["fig3"]["alpha"]
     assert panels["theory"] == {}
-    panels = runs.train_round(["fig1"], "cpu", 0, tmp_path)
+    panels = runs.train_round({"fig1": 0}, "cpu", tmp_path)
     assert [run.config.alpha for own in panels["fig1"].values() for run in own] == [
         0, 0, 3, 5
     ]  # fmt: skip
     assert len(calls) == 2
-    assert runs.train_round([], "cpu", 0, tmp_path) == {}
+    assert runs.train_round({}, "cpu", tmp_path) == {}
 
 
 def test_failed_networks_are_left_out(
@@ -191,51 +203,53 @@ def test_failed_networks_are_left_out(
     assert not (tmp_path / "results").exists()
 
 
-def test_results_grow_by_rounds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[int] = []
-    results = tmp_path / "results"
+def pretend_rounds(monkeypatch: pytest.MonkeyPatch, fails: int | None = None) -> Any:
+    """Gives Figure 4's rows instead of training; lists the seeds asked for."""
+    trained: list[int] = []
 
-    def one_round(names: list[str], scale: str, seed: int, *_: Any) -> dict[str, Any]:
-        assert names == ["fig4"]
-        if seed:  # what the earlier rounds have left
-            table = read_rows(results / "fig4" / "data.csv")
-            seen.append(len({row["seed"] for row in table}))
-        rows = [row for row in CASES["C5"][0][1] if row["seed"] == seed]
-        return {name: [{"scale": scale, **row} for row in rows] for name in names}
+    def one_round(seeds: dict[str, int], scale: str, *_: Any) -> dict[str, Any]:
+        trained.extend(seeds.values())
+        rows = {}
+        for name, seed in seeds.items():
+            rows[name] = fig4_rounds([seed])
+            if seed == fails and trained.count(seed) == 1:
+                del rows[name][0]
+        return rows
 
     monkeypatch.setattr(machine, "_round", one_round)
-    reproduce("fig4", "cpu", results, tmp_path, seeds=4)
-    assert seen == [1, 2, 3]
-    claims = json.loads((results / "claims.json").read_text())
-    verdicts = {claim["id"]: claim["verdict"] for claim in claims}
-    assert verdicts["C5"] == verdicts["C8"] == "supported"
-    assert verdicts["C1"] == "not run yet"
+    return trained
+
+
+def test_results_grow_by_rounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretend_rounds(monkeypatch)
+    results = tmp_path / "results"
+    for seeds, verdict in ((2, "incomplete (2 of 5)"), (0, "supported")):
+        reproduce("fig4", "cpu", results, tmp_path, seeds=seeds)
+        claims = json.loads((results / "claims.json").read_text())
+        verdicts = {claim["id"]: claim["verdict"] for claim in claims}
+        assert verdicts["C5"] == verdicts["C5b"] == verdicts["C8"] == verdict
+        assert verdicts["C1"] == "not run yet"
     readme = (results / "fig4" / "README.md").read_text()
-    assert "4 seeds, 144 networks" in readme
+    assert "5 seeds, 100 networks" in readme
     assert "**C5: supported.**" in readme
-    assert "3 networks a point instead of 8" in readme
+    assert "5 networks a cell instead of 8" in readme
     folder = results / "fig4"
     assert {path.name for path in folder.iterdir()} == {
         "README.md", "config.flags", "data.csv", "figure.png", "figure.svg"
     }  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "scale cpu: fig4 seed 0; 2 rounds left"
+    assert re.fullmatch(
+        r"scale cpu: fig4 seed 4; 1 round left, about 0\.\d hours", lines[-1]
+    )
 
 
 def test_whole_rounds_of_the_table_are_not_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained: list[int] = []
-
-    def one_round(names: list[str], scale: str, seed: int, *_: Any) -> dict[str, Any]:
-        trained.extend([seed] * len(names))
-        rows = [row for row in CASES["C5"][0][1] if row["seed"] == seed]
-        # Of seed 1 a network fails at first.
-        rows = rows[1:] if seed == 1 and trained.count(1) == 1 else rows
-        return {name: [{"scale": scale, **row} for row in rows] for name in names}
-
-    monkeypatch.setattr(machine, "_round", one_round)
-    monkeypatch.setattr(machine, "count_cells", lambda *_: 36)  # the cases have more
+    trained = pretend_rounds(monkeypatch, fails=1)
     reproduce("fig4", "cpu", tmp_path, tmp_path, seeds=3)
     table = tmp_path / "fig4" / "data.csv"
     reproduce("fig4", "cpu", tmp_path, tmp_path, seeds=4)
@@ -250,29 +264,78 @@ def test_whole_rounds_of_the_table_are_not_trained_again(
     assert trained[5:] == [0]
 
 
+def test_more_networks_than_planned_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="5 networks a cell are planned .*--seeds=6"):
+        reproduce("fig4", "cpu", tmp_path, tmp_path, seeds=6)
+    assert not list(tmp_path.iterdir())
+
+
 def test_figures_stop_at_their_own_number_of_seeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[list[str]] = []
+    asked: list[dict[str, int]] = []
 
-    def one_round(names: list[str], scale: str, seed: int, *_: Any) -> dict[str, Any]:
-        assert seed == len(asked)
-        asked.append(names)
-        return {name: [{"seed": seed}] for name in names}
+    def one_round(seeds: dict[str, int], scale: str, *_: Any) -> dict[str, Any]:
+        asked.append(seeds)
+        return {name: [{"seed": seed}] for name, seed in seeds.items()}
 
     monkeypatch.setattr(machine, "_round", one_round)
     for name in ("write_rows", "redraw"):
         monkeypatch.setattr(machine, name, lambda *_: None)
+    monkeypatch.setattr(machine, "with_drawn_networks", lambda rows, *_: rows)
     reproduce("all", "cpu", tmp_path, tmp_path)
-    seeds = {name: FIGURES[name].scales["cpu"].seeds for name in FIGURES}
-    assert len(asked) == max(seeds.values())
-    for seed, names in enumerate(asked):
-        assert names == [name for name in FIGURES if seed < seeds[name]]
+    planned = {name: FIGURES[name].scales["cpu"].planned() for name in FIGURES}
+    assert len(asked) == max(map(len, planned.values()))
+    for index, seeds in enumerate(asked):
+        assert seeds == {n: s[index] for n, s in planned.items() if index < len(s)}
+
+
+def test_the_drawn_network_is_nearest_to_the_median(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [("beta", 0.0, beta) for beta in (0.01, 0.5, 1.0, 1.2)]
+    cells += [("alpha", alpha, 0.0) for alpha in (1.0, 3.0, 5.0, 8.0)]
+    rows = [
+        {"kind": "network", "panel": panel, "alpha": alpha, "beta": beta}
+        | {"seed": float(seed), "joint_mmd": mmd + alpha, "overlap": 2.0}
+        for panel, alpha, beta in cells
+        for seed, mmd in enumerate((0.5, 0.1, 0.2, 0.9))
+    ]
+    trained: list[str] = []
+
+    def counted(plans: Any, parallel: int = 0) -> list[list[Run]]:
+        trained.extend(grid for grid, _ in plans)
+        return pretend_sweeps(plans, parallel)
+
+    def measure(files: RunFiles) -> list[dict[str, Any]]:
+        return [
+            {"kind": "drawn", "joint_mmd": 0.2, "overlap": 2.0},
+            {"kind": "encoding", "mean_1": 1.0},
+        ]
+
+    monkeypatch.setattr(runs, "sweeps", counted)
+    monkeypatch.setattr(runs, "measure_encodings", measure)
+    drawn = runs.with_drawn_networks(rows, "fig3", "cpu", tmp_path)
+    assert drawn[: len(rows)] == rows
+    added = drawn[len(rows) :]
+    assert len(added) == 2 * 8
+    assert {row["seed"] for row in added} == {2.0}  # 0.2 of 0.1, 0.2, 0.5, 0.9
+    assert len(trained) == 8
+    assert "alpha=0;beta=0.01;seed=2" in trained
+    # Encodings at hand are kept, and runs at hand are not trained again.
+    assert runs.with_drawn_networks(drawn, "fig3", "cpu", tmp_path) == drawn
+    assert len(trained) == 8
+    runs.train_round({"fig3": 1}, "cpu", tmp_path)
+    less = [row for row in rows if row["seed"] != 2.0]
+    again = runs.with_drawn_networks(less, "fig3", "cpu", tmp_path)
+    assert {row["seed"] for row in again[len(less) :]} == {0.0}
+    # Figures of other data have nothing to add.
+    assert runs.with_drawn_networks(rows, "fig4", "cpu", tmp_path) == rows
 
 
 def test_cells_of_a_round() -> None:
     assert runs.count_cells("fig3", "cpu") == len(cells("fig3", "cpu")) == 8
-    assert runs.count_cells("fig4", "cpu") == len(cells("fig4", "cpu")) == 28
+    assert runs.count_cells("fig4", "cpu") == len(cells("fig4", "cpu")) == 20
     assert runs.count_cells("fig3", "smoke") == 1
 
 
@@ -281,7 +344,7 @@ def test_cells_of_a_round() -> None:
 
 def table(folder: Path, figure: str = "fig4", scale: str = "cpu") -> Path:
     path = folder / figure / "data.csv"
-    rows = [{"scale": scale, **row} for row in CASES["C5"][0][1]]
+    rows = [row | {"scale": scale} for row in fig4_rounds(range(5))]
     write_rows(path, figure, rows)
     return path
 
@@ -360,15 +423,16 @@ def test_curves_go_through_means_with_bands_of_two_errors() -> None:
 
 
 def test_figure_2_has_the_paper_s_axes() -> None:
-    rows = [*CASES["C1"][0][1], *CASES["C2"][0][1]]
-    rows = [{"scale": "cpu", **row} for row in rows]
+    rows = [{"scale": "cpu", **row} for row in CASES["C1"][0][1]]
     for row in rows:
         row["factor_vae_score_mapped"] = row["factor_vae_score"] + 0.1
-    left, right = draw_fig2(rows).axes
-    assert left.get_xlabel() == "reconstruction loss, nats"
+        row["active_dimensions"] = 4.0
+    left, right, below, _ = draw_fig2(rows).axes
+    assert below.get_xlabel() == "reconstruction loss, nats"
+    np.testing.assert_array_equal(lines_of(below)["isotropic normal"].get_ydata(), 4)
     losses = lines_of(left)["isotropic normal"].get_xdata()
-    np.testing.assert_allclose(losses, [40, 50, 70, 90], rtol=0.02)
-    assert [text.get_text() for text in left.texts[:4]] == ["1", "2", "4", "6"]
+    np.testing.assert_allclose(losses, [40, 50, 70], rtol=0.02)
+    assert [text.get_text() for text in left.texts[:3]] == ["1", "2", "4"]
     assert "∞" in [text.get_text() for text in right.texts]
     score, mapped = (line.get_ydata() for line in lines_of(right).values())
     np.testing.assert_allclose(mapped, score + 0.1)
@@ -389,12 +453,13 @@ def pinwheel_rows() -> list[dict[str, Any]]:
     )
     points = [(0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0)]
     encodings = [
-        {"kind": "encoding", "scale": "cpu", "seed": 0.0, **c}
+        {"kind": "encoding", "scale": "cpu", "seed": 1.0, **c}
         | {"mean_1": x, "mean_2": y, "deviation_1": 0.17, "deviation_2": 0.17}
         for c in cell
         for x, y in points
     ]
-    return rows + encodings
+    drawn = [row | {"kind": "drawn"} for row in rows if row["seed"] == 1]
+    return rows + drawn + encodings
 
 
 def test_densities_are_of_the_encodings() -> None:
@@ -410,8 +475,12 @@ def test_densities_are_of_the_encodings() -> None:
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert r"$\alpha$ = 0, $\beta$ = 1" in titles[0]
     assert "n = 3 networks" in figure._supxlabel.get_text()
-    # Without the first seed's encodings a panel stays empty.
-    assert len(draw_fig3([r for r in pinwheel_rows() if "overlap" in r]).axes) == 2
+    assert "(seed 1)" in titles[0]
+    # Before the last round nothing is drawn, and the numbers stand alone.
+    networks = [r for r in pinwheel_rows() if r["kind"] == "network"]
+    empty = draw_fig3(networks).axes
+    assert len(empty) == 2
+    assert "here" not in empty[0].get_title(loc="left")
 
 
 def test_figure_1_prints_the_two_factors() -> None:
@@ -493,13 +562,14 @@ def check_every_figure(folder: Path, out: str) -> None:
 
 def check_columns(folder: Path, out: str) -> None:
     # What a scale or a figure does not have: df is the Student-t's.
-    unknown = {"fig2": {"df"}}
+    unknown = {"fig2": {"df"}, "fig2_pilots": {"df"}}
     for figure in TRAINED:
         rows = read_rows(folder / "results" / figure / "data.csv")
         filled = {name for row in rows for name in row}
         assert set(COLUMNS[figure]) - filled <= unknown.get(figure, set()), figure
     fig1 = read_rows(folder / "results" / "fig1" / "data.csv")
-    assert len(fig1) == 1 + 400
+    assert [row["kind"] for row in fig1[:3]] == ["network", "drawn", "encoding"]
+    assert len(fig1) == 1 + 1 + 400
     assert fig1[0]["panel"] == "both factors right"
     # Trained and measured on the subset of the test set that the settings name.
     for path in (folder / "runs").rglob("metrics.json"):
@@ -509,6 +579,8 @@ def check_columns(folder: Path, out: str) -> None:
         assert n == (int(re.search(r"max_test_examples=(\d+)", flags)[1]) or n)
     (fig2,) = read_rows(folder / "results" / "fig2" / "data.csv")
     assert fig2["n"] == 2000
+    (pilot,) = read_rows(folder / "results" / "fig2_pilots" / "data.csv")
+    assert pilot == fig2
     fig5 = read_rows(folder / "results" / "fig5" / "data.csv")
     kinds = [row["kind"] for row in fig5]
     assert [kinds.count(k) for k in ("network", "move", "magnitude", "frame")] == [
@@ -519,7 +591,7 @@ def check_columns(folder: Path, out: str) -> None:
 def check_claims(folder: Path, out: str) -> None:
     claims = json.loads((folder / "results" / "claims.json").read_text())
     verdicts = {claim["id"]: claim["verdict"] for claim in claims}
-    assert len(verdicts) == 13
+    assert len(verdicts) == 14
     assert "not run yet" not in verdicts.values()
     assert verdicts["C10"] == verdicts["C11"] == "supported"
     # One network is no evidence.
@@ -574,6 +646,7 @@ def test_verdicts_from_the_command_line(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0] == "C1: not run yet"
     assert lines[4] == "C5: supported"
+    assert lines[5] == "C5b: supported"
     assert (tmp_path / "claims.json").exists()
 
 
@@ -586,8 +659,9 @@ def test_the_committed_verdicts_are_those_of_the_tables(tmp_path: Path) -> None:
         copy = tmp_path / path.parent.name / "data.csv"
         copy.parent.mkdir()
         copy.write_bytes(path.read_bytes())
+    (tmp_path / "history.json").write_bytes((committed / "history.json").read_bytes())
     from_tables = machine.write_verdicts(tmp_path)
     assert (tmp_path / "claims.json").read_text() == (
         committed / "claims.json"
     ).read_text()
-    assert len(from_tables) == 13
+    assert len(from_tables) == 14

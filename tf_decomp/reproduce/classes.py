@@ -9,7 +9,7 @@ from tf_decomp.finished_run import (
     decode_moved,
     load_finished_run,
 )
-from tf_decomp.metrics import hoyer_sparsity
+from tf_decomp.metrics import active_dimensions, hoyer_sparsity
 from tf_decomp.reproduce.measures import read_metrics
 from tf_decomp.reproduce.statistics import Row
 from tf_decomp.run_files import RunFiles
@@ -29,7 +29,7 @@ _SHOWN_CLASSES = (1, 3, 6, 0, 3, 4)
 
 
 def measure_classes(files: RunFiles) -> list[Row]:
-    """Gives the rows of a Fashion-MNIST network; of seed 0 the pictures too.
+    """Gives the rows of a Fashion-MNIST network: numbers, moves and pictures.
 
     Args:
         files: Of the run.
@@ -37,6 +37,8 @@ def measure_classes(files: RunFiles) -> list[Row]:
     run = load_finished_run(files)
     metrics = read_metrics(files)
     codes, labels = run.posterior.mean().numpy(), np.asarray(run.test.labels)
+    scales = run.posterior.stddev().numpy()
+    active = active_dimensions(codes, posterior_scales=scales)
     magnitudes = np.abs(codes)
     share, p_value = class_share(magnitudes, labels)
     network = {
@@ -44,13 +46,20 @@ def measure_classes(files: RunFiles) -> list[Row]:
         "log_likelihood": metrics["log_likelihood"],
         "mmd": metrics["divergence"],
         "hoyer": hoyer_sparsity(codes).value,
+        "active_dimensions": int(active.sum()),
         "permutation_p": p_value,
         "class_share": share,
         "n": len(codes),
     }
-    first = run.config.seed == 0
-    pictures = [*_magnitude_rows(magnitudes, labels), *_frames(run)] if first else []
-    return [network, *_moves(run), *pictures]
+    moves = _moves(run, active)
+    network["region_share"] = float(np.mean([row["region_share"] for row in moves]))
+    network["swap_share"] = swap_share(_moved_data(run), labels[: len(moves)])
+    return [
+        network,
+        *moves,
+        *_magnitude_rows(magnitudes, labels),
+        *_frames(run, active),
+    ]
 
 
 def class_share(
@@ -103,22 +112,46 @@ def region_of_change(change: np.ndarray) -> tuple[float, float]:
     return float(held.max() / change.sum()), float(area)
 
 
+def swap_share(images: np.ndarray, labels: np.ndarray) -> float:
+    """Gives the mean `region_of_change` where a datum takes another's place.
+
+    Each is swapped for the next one of its class; that is what an unrelated change
+    within a class looks like.
+
+    Args:
+        images: [n, height, width].
+        labels: [n] classes.
+    """
+    shares = []
+    for label in np.unique(labels):
+        mine = images[labels == label]
+        if len(mine) > 1:
+            changes = np.abs(np.roll(mine, -1, axis=0) - mine)
+            shares += [region_of_change(change)[0] for change in changes]
+    return float(np.mean(shares)) if shares else float("nan")
+
+
+def _moved_data(run: FinishedRun) -> np.ndarray:
+    return run.test.examples(slice(_MOVED))[..., 0]
+
+
 def _move(
-    run: FinishedRun, data: np.ndarray, steps: int
+    run: FinishedRun, data: np.ndarray, steps: int, active: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Moves the largest dimension of some data's codes.
+    """Moves the largest active dimension of some data's codes.
 
     Returns the dimension of each datum and frames [n, steps, height, width].
     """
     codes = run.posterior.mean().numpy()[data]
-    dimensions = np.abs(codes).argmax(axis=1)
+    magnitudes = np.where(active, np.abs(codes), 0.0) if active.any() else np.abs(codes)
+    dimensions = magnitudes.argmax(axis=1)
     return dimensions, decode_moved(run.vae, codes, dimensions, steps)[..., 0]
 
 
-def _moves(run: FinishedRun) -> list[Row]:
+def _moves(run: FinishedRun, active: np.ndarray) -> list[Row]:
     """Gives one row for each of the first data whose largest dimension is moved."""
     data, labels = np.arange(min(_MOVED, len(run.test.x))), np.asarray(run.test.labels)
-    dimensions, frames = _move(run, data, 2)
+    dimensions, frames = _move(run, data, 2, active)
     changes = np.abs(frames[:, 1] - frames[:, 0])
     rows: list[Row] = []
     for datum, dimension, change in zip(data, dimensions, changes, strict=True):
@@ -149,14 +182,14 @@ def _magnitude_rows(magnitudes: np.ndarray, labels: np.ndarray) -> list[Row]:
     return rows
 
 
-def _frames(run: FinishedRun) -> list[Row]:
+def _frames(run: FinishedRun, active: np.ndarray) -> list[Row]:
     """Gives the pictures: step 0 is the datum, then z_d to z_d + sign(z_d)."""
     labels = np.asarray(run.test.labels)
     # The second of a class that is shown twice is its next datum.
     earlier = [_SHOWN_CLASSES[:i].count(c) for i, c in enumerate(_SHOWN_CLASSES)]
     pairs = zip(_SHOWN_CLASSES, earlier, strict=True)
     data = np.array([np.flatnonzero(labels == c)[k] for c, k in pairs])
-    dimensions, decoded = _move(run, data, STEPS)
+    dimensions, decoded = _move(run, data, STEPS, active)
     x = run.test.examples(data)[..., 0]
     frames = np.concatenate([x[:, None], decoded], axis=1)
     return [

@@ -53,31 +53,43 @@ def draw_fig2(rows: Sequence[Row]) -> Figure:
     Args:
         rows: Of its table.
     """
-    figure = Figure(figsize=(8.6, 4.0), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    score, fit = "factor_vae_score", "log_likelihood"
-    of_left = choose(rows, score, panel="left")
+    figure = Figure(figsize=(8.6, 6.4), layout="constrained")
+    (left, right), (below_left, below_right) = figure.subplots(
+        2, 2, height_ratios=(2, 1), sharex="col"
+    )
+    score, fit, active = "factor_vae_score", "log_likelihood", "active_dimensions"
     for index, prior in enumerate(("normal", "normal_pca", "normal_learnt")):
-        mine = choose(of_left, score, prior=prior)
+        mine = choose(rows, score, prior=prior)
         if mine:
             name = _PRIOR_NAMES[prior]
-            draw_curve(left, mine, "beta", score, name, index, x=fit, sign=-1)
+            for panel, column in ((left, score), (below_left, active)):
+                draw_curve(panel, mine, "beta", column, name, index, x=fit, sign=-1)
             name_points(left, mine, "beta", fit, score, -1)
-    of_right = choose(rows, score, panel="right")
-    mapped = "factor_vae_score_mapped"
-    for index, (column, name) in enumerate(
-        ((score, "means"), (mapped, "means mapped to a normal"))
-    ):
+    # The isotropic normal at beta 1 is the Student-t of infinite df.
+    of_right = [*choose(rows, score, prior="student_t")]
+    if of_right:
+        gaussian = choose(rows, score, prior="normal", beta=1.0)
+        of_right += [{**row, "df": float("inf")} for row in gaussian]
+    columns = (
+        (right, score, "means"),
+        (right, "factor_vae_score_mapped", "means mapped to a normal"),
+        (below_right, active, ""),
+    )
+    for index, (panel, column, name) in enumerate(columns):
         if of_right:
-            draw_curve(right, of_right, "df", column, name, index, x=fit, sign=-1)
+            draw_curve(panel, of_right, "df", column, name, index % 2, x=fit, sign=-1)
     name_points(right, of_right, "df", fit, score, -1)
     left.set_title("Normal priors, labelled by beta")
     right.set_title("Student-t priors, beta 1, labelled by df")
     for panel in (left, right):
-        panel.set(xlabel="reconstruction loss, nats", ylabel="FactorVAE score")
+        panel.set_ylabel("FactorVAE score")
         _finish(panel)
+    for panel in (below_left, below_right):
+        panel.set(xlabel="reconstruction loss, nats", ylabel="active dimensions")
+        panel.grid(True)
     counts = networks_a_cell(rows, "panel", "prior", "beta", "df")
-    write_caption(figure, rows, f"{_BAND} networks; {counts}.")
+    text = f"{_BAND} networks; {counts}.\nInactive dimensions are dropped."
+    write_caption(figure, rows, text)
     return figure
 
 

@@ -51,6 +51,17 @@ _TINY_DSPRITES = (
     "--image_size=16 --max_train_examples=512 --batch_size=512 "
     "--max_test_examples=2000 --epochs=1"
 )
+_FIG2_CPU = "--image_size=32 --max_train_examples=200000 --epochs=1"
+# A Student-t of infinite df is the isotropic normal at beta 1: one cell for both.
+_FIG2_CELLS = {
+    "isotropic": "prior=normal;beta=1,2,4",
+    "anisotropic": "prior=normal_pca,normal_learnt;beta=1,4",
+    "student_t": "prior=student_t;df=3,7;beta=1",
+}
+# The least number with a power of 0.8 at the least effects, by `power` from the pilots.
+FIG2_NETWORKS = 60
+# The spike whose standard deviation, not variance, is 0.05.
+_DEVIATION = "spike_variance=0.0025;alpha=0,10,100,1000;beta=1"
 _ONE_NETWORK = "the paper shows no learning curve; one network a point"
 
 
@@ -60,10 +71,11 @@ class Scale(NamedTuple):
     Attributes:
         panels: For each panel the grid of its cells, as bin/sweep.py takes it; none
             for what is computed without runs.
-        seeds: Networks of a cell.
+        seeds: Networks of a cell, as planned before any was trained.
         flags: Settings in place of the figure's, parted by blanks.
         hours: What it takes on two cores, planned before it was run.
         changes: What it changes from the paper, for readers.
+        first_seed: Of the networks. Pilots have 1000 to 1009 and enter no verdict.
     """
 
     panels: Mapping[str, str]
@@ -71,6 +83,11 @@ class Scale(NamedTuple):
     flags: str = ""
     hours: float = 0.0
     changes: str = "nothing"
+    first_seed: int = 0
+
+    def planned(self) -> range:
+        """Gives the seeds of all planned networks of a cell."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
 
 class Definition(NamedTuple):
@@ -92,9 +109,12 @@ class Definition(NamedTuple):
 def _scales(
     panels: Mapping[str, str], cell: tuple[str, str], smoke: str, **scales: Scale
 ) -> dict[str, Scale]:
-    """Gives all scales: smoke has one cell, and the others the panels."""
+    """Gives all scales: smoke has one cell; others their own panels, or else these."""
     small = Scale(dict([cell]), 1, smoke, changes="nearly everything: it only runs")
-    sized = {name: scale._replace(panels=panels) for name, scale in scales.items()}
+    sized = {
+        name: scale._replace(panels=scale.panels or panels)
+        for name, scale in scales.items()
+    }
     return {"smoke": small, **sized}
 
 
@@ -122,21 +142,41 @@ FIGURES: Mapping[str, Definition] = {
         _DSPRITES,
         _scales(
             {
-                "left": "prior=normal,normal_pca,normal_learnt;beta=1,2,4,6",
-                "right": "prior=student_t;df=3,5,9,30,inf;beta=1",
+                "isotropic": "prior=normal;beta=1,2,4,6,8,10",
+                "anisotropic": "prior=normal_pca,normal_learnt;beta=1,2,4,6,8,10",
+                "student_t": "prior=student_t;df=3,5,7,9,11,15,30,100;beta=1",
             },
-            ("left", "prior=normal;beta=1"),
+            ("isotropic", "prior=normal;beta=1"),
             _TINY_DSPRITES,
             cpu=Scale(
-                {},
-                10,
-                "--image_size=32 --max_train_examples=200000 --epochs=1",
-                hours=7.0,
+                _FIG2_CELLS,
+                FIG2_NETWORKS,
+                _FIG2_CPU,
+                hours=FIG2_NETWORKS * 9 / 45,
                 changes="32x32 images instead of 64x64; 3,125 steps of 64 images "
-                "instead of 207,360 (200,000 images seen instead of 13 million); 10 "
-                "networks a point instead of 100",
+                "instead of 207,360 (200,000 images seen instead of 13 million); 9 "
+                f"cells; {FIG2_NETWORKS} networks a cell instead of 100",
             ),
             paper=Scale({}, 100),
+        ),
+    ),
+    "fig2_pilots": Definition(
+        "How much the scores of Figure 2 spread",
+        "No figure of the paper; for the number of networks of Figure 2",
+        _DSPRITES,
+        _scales(
+            {},
+            ("isotropic", "prior=normal;beta=1"),
+            _TINY_DSPRITES,
+            cpu=Scale(
+                _FIG2_CELLS,
+                3,
+                _FIG2_CPU,
+                hours=0.6,
+                changes="the cells of Figure 2 at scale cpu, seeds of their own",
+                first_seed=1000,
+            ),
+            paper=Scale({"isotropic": "prior=normal;beta=1"}, 3, first_seed=1000),
         ),
     ),
     "fig3": Definition(
@@ -151,6 +191,19 @@ FIGURES: Mapping[str, Definition] = {
             paper=Scale({}, 20, hours=1.5, changes="20 networks a cell instead of 1"),
         ),
     ),
+    "fig3_top": Definition(
+        "Aggregate posteriors of the pinwheel for rising beta, on fresh networks",
+        "Section 6.2, Figure 3 (top) of the paper",
+        _PINWHEEL,
+        _scales(
+            {"fresh": "alpha=0;beta=0.5,1,1.2"},
+            # A run that other figures have too.
+            ("fresh", "alpha=5;beta=0.01"),
+            "--epochs=1",
+            cpu=Scale({}, 40, "", 0.6, "40 networks a cell instead of 1", 2000),
+            paper=Scale({}, 40, "", 0.6, "40 networks a cell instead of 1", 2000),
+        ),
+    ),
     "fig4": Definition(
         "Sparsity, reconstruction and divergence on Fashion-MNIST",
         "Section 6.3, Figure 4 of the paper",
@@ -158,19 +211,22 @@ FIGURES: Mapping[str, Definition] = {
         _scales(
             {
                 "variance": "gamma=0,0.8;alpha=0,10,100,1000;beta=0.1,1,5",
-                # The spike whose standard deviation, not variance, is 0.05.
-                "deviation": "spike_variance=0.0025;alpha=0,10,100,1000;beta=1",
+                "deviation": _DEVIATION,
             },
             ("variance", "gamma=0.8;alpha=1000;beta=1"),
             _SMALL_FASHION,
             cpu=Scale(
-                {},
-                3,
-                "--max_train_examples=20000 --batch_size=100 --epochs=15",
-                hours=11.0,
-                changes="3,000 steps of 100 images instead of 9,600 of 500 (300,000 "
-                "images seen instead of 4.8 million), of 20,000 training images; 3 "
-                "networks a point instead of 8",
+                {
+                    "variance": "gamma=0.8;alpha=0,10,100,1000;beta=0.1,1,5",
+                    "normal": "gamma=0;alpha=0,10,100,1000;beta=1",
+                    "deviation": _DEVIATION,
+                },
+                5,
+                "--batch_size=100 --epochs=10",
+                hours=13.0,
+                changes="6,000 steps of 100 images instead of 9,600 of 500 (600,000 "
+                "images seen instead of 4.8 million); gamma 0 at beta 1 alone; 5 "
+                "networks a cell instead of 8",
             ),
             paper=Scale({}, 8),
         ),
@@ -180,18 +236,21 @@ FIGURES: Mapping[str, Definition] = {
         "Section 6.3, Figure 5 of the paper",
         _FASHION_MNIST,
         _scales(
-            {"network": "gamma=0.8;alpha=1000;beta=1"},
-            ("network", "gamma=0.8;alpha=1000;beta=1"),
+            {
+                "variance": "gamma=0.8;alpha=1000;beta=1",
+                "deviation": "spike_variance=0.0025;alpha=1000;beta=1",
+            },
+            ("variance", "gamma=0.8;alpha=1000;beta=1"),
             _SMALL_FASHION,
             cpu=Scale(
                 {},
                 3,
                 "--batch_size=100 --epochs=20",
-                hours=0.7,
+                hours=1.5,
                 changes="12,000 steps of 100 images instead of 9,600 of 500 (1.2 "
                 "million images seen instead of 4.8 million)",
             ),
-            paper=Scale({}, 1),
+            paper=Scale({}, 3),
         ),
     ),
     # Learning curves: what the scale `cpu` of a data set was chosen by.
@@ -289,9 +348,9 @@ def settings_text(figure: str, scale: str) -> str:
     definition = FIGURES[figure]
     size = definition.scales[scale]
     lines = [f"# {definition.title}: {definition.section}, scale {scale}."]
+    seeds = f"seed={size.first_seed}:{size.first_seed + size.seeds}"
     lines += [
-        f"# Panel {name!r}: --grid={grid};seed=0:{size.seeds}"
-        for name, grid in size.panels.items()
+        f"# Panel {name!r}: --grid={grid};{seeds}" for name, grid in size.panels.items()
     ]
     changed = [flag.partition("=")[0] for flag in size.flags.split()]
     lines += [

@@ -3,7 +3,8 @@
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -29,8 +30,13 @@ from tf_decomp.reproduce.measures import (
 from tf_decomp.reproduce.pictures import draw_fig1, draw_fig3, draw_fig5
 from tf_decomp.reproduce.readme import readme_text
 from tf_decomp.reproduce.results import write_verdicts
-from tf_decomp.reproduce.runs import Measure, count_cells, measured_rows, train_round
-from tf_decomp.reproduce.samples import count_networks
+from tf_decomp.reproduce.runs import (
+    Measure,
+    measured_rows,
+    train_round,
+    whole_rounds,
+    with_drawn_networks,
+)
 from tf_decomp.reproduce.statistics import Row
 from tf_decomp.reproduce.tables import COLUMNS, read_rows, write_rows
 from tf_decomp.reproduce.theorems import theorem_rows
@@ -43,6 +49,8 @@ _MEASURES: dict[str, Measure] = {
     "fig4": measure_sparsity,
     "fig5": measure_classes,
     "fig2_learning": measure_disentanglement,
+    "fig2_pilots": measure_disentanglement,
+    "fig3_top": measure_clusters,
     "fig3_learning": measure_match,
     "fig4_learning": measure_sparsity,
 }
@@ -56,6 +64,8 @@ _DRAWINGS: dict[str, Callable[[Sequence[Row]], Figure]] = {
     "fig3": draw_fig3,
     "fig4": draw_fig4,
     "fig5": draw_fig5,
+    "fig2_pilots": draw_fig2,
+    "fig3_top": draw_fig3,
     "fig2_learning": functools.partial(draw_learning, score="factor_vae_score"),
     "fig3_learning": functools.partial(draw_learning, score="inclusive_kl"),
     "fig4_learning": functools.partial(draw_learning, score="hoyer"),
@@ -76,44 +86,53 @@ def reproduce(
 
     A round is every cell with one more seed, of all figures asked for. The same call
     continues: whole rounds in data.csv are not trained again while config.flags beside
-    it is as it would be now.
+    it is as it would be now. Where single networks are drawn, they are those nearest to
+    the median of their cell after the last round.
 
     Args:
         figure: A key of FIGURES, or `all`.
         scale: One of SCALES.
         results_dir: Gets FIGURE/ and claims.json.
         runs_dir: Where runs are kept.
-        seeds: How many rounds; 0 for the scale's own number.
+        seeds: How many rounds; 0 for the planned number.
         parallel: Runs at once; 0 for the number of cores.
 
     Raises:
-        InputError: A name is not known, results of a larger scale are in the way, or
-            no network finished.
+        InputError: A name is not known, more rounds are asked for than were planned,
+            results of a larger scale are in the way, or no network finished.
         OSError: A folder cannot be written.
 
     Example:
         >>> reproduce("fig3", "cpu", Path("docs/results"), Path("runs/reproduce"))
     """
     names = _names(figure, scale)
-    rounds = {name: seeds or FIGURES[name].scales[scale].seeds for name in names}
+    planned = {name: _planned(name, scale, seeds) for name in names}
     for name in names:
         _refuse_smaller(results_dir / name / "data.csv", scale)
     earlier = {name: _rounds_at_hand(results_dir / name, name, scale) for name in names}
     rows: dict[str, list[Row]] = {name: [] for name in names}
-    for seed in range(max(rounds.values())):
-        asked = [name for name in names if seed < rounds[name]]
-        missing = [name for name in asked if seed not in earlier[name]]
+    clock = _Clock(sum(len(planned[n]) - len(earlier[n]) for n in names))
+    for index in range(max(map(len, planned.values()))):
+        asked = {n: seeds[index] for n, seeds in planned.items() if index < len(seeds)}
+        missing = {n: seed for n, seed in asked.items() if seed not in earlier[n]}
         if missing:
-            print(f"{', '.join(missing)}, scale {scale}: seed {seed}", flush=True)
-        new = _round(missing, scale, seed, runs_dir, parallel)
-        for name in asked:
+            each = ", ".join(f"{name} seed {seed}" for name, seed in missing.items())
+            print(f"scale {scale}: {each}; {clock.left()}", flush=True)
+        new = _round(missing, scale, runs_dir, parallel)
+        for name, seed in asked.items():
             rows[name] += new[name] if name in new else earlier[name][seed]
-        for name in missing:
+        for name, seed in missing.items():
             if not rows[name]:
                 raise InputError(
                     f"{name}: no network of seed {seed} finished; read the lines above"
                 )
             write_rows(results_dir / name / "data.csv", name, rows[name])
+            redraw(name, scale, results_dir)
+        clock.done += len(missing)
+    for name in names:
+        drawn = with_drawn_networks(rows[name], name, scale, runs_dir)
+        if drawn != rows[name]:
+            write_rows(results_dir / name / "data.csv", name, drawn)
             redraw(name, scale, results_dir)
 
 
@@ -150,20 +169,48 @@ def redraw(figure: str, scale: str, results_dir: Path) -> None:
     claims = write_verdicts(results_dir)
     for name in names:
         folder = results_dir / name
-        mine = [claim for claim in claims if claim["figure"] == name]
+        mine = [claim for claim in claims if name in claim["figures"]]
         rows = read_rows(folder / "data.csv")
         notes = folder / "notes.md"
         text = notes.read_text(encoding="utf-8") if notes.exists() else ""
         write_text(folder / "README.md", readme_text(name, scale, rows, mine, text))
 
 
+class _Clock:
+    """What is left of some rounds, and how long it will take at the rate so far."""
+
+    def __init__(self, rounds: int) -> None:
+        self.done, self._rounds, self._start = 0, rounds, time.monotonic()
+
+    def left(self) -> str:
+        """Gives the rounds that are left, and hours once a rate is known."""
+        left = self._rounds - self.done
+        words = f"{left} round{'s' if left != 1 else ''} left"
+        if self.done:
+            hours = (time.monotonic() - self._start) / 3600 * left / self.done
+            words += f", about {hours:.1f} hours"
+        return words
+
+
+def _planned(name: str, scale: str, seeds: int) -> range:
+    """Gives the seeds of a figure's rounds, of all or of the first ones."""
+    planned = FIGURES[name].scales[scale].planned()
+    if seeds > len(planned):
+        raise InputError(
+            f"{name}: {len(planned)} networks a cell are planned at scale {scale}; "
+            f"received --seeds={seeds}; verdicts are on planned networks alone, so "
+            "explore with bin/sweep.py instead"
+        )
+    return planned[: seeds or None]
+
+
 def _round(
-    names: Sequence[str], scale: str, seed: int, runs_dir: Path, parallel: int
+    seeds: Mapping[str, int], scale: str, runs_dir: Path, parallel: int
 ) -> dict[str, list[Row]]:
     """Gives the rows of a round by figure; networks of all figures train together."""
-    trained = train_round(names, scale, seed, runs_dir, parallel)
+    trained = train_round(seeds, scale, runs_dir, parallel)
     rows = {}
-    for name in names:
+    for name, seed in seeds.items():
         if name in _COMPUTED:
             rows[name] = _COMPUTED[name](scale, seed)
         else:
@@ -180,13 +227,7 @@ def _rounds_at_hand(folder: Path, name: str, scale: str) -> dict[int, list[Row]]
     then = settings.read_text(encoding="utf-8")
     if _without_words(then) != _without_words(settings_text(name, scale)):
         return {}
-    rounds: dict[int, list[Row]] = {}
-    for row in read_rows(table):
-        rounds.setdefault(int(row["seed"]), []).append(row)
-    cells = count_cells(name, scale)
-    return {
-        seed: rows for seed, rows in rounds.items() if count_networks(rows) == cells
-    }
+    return whole_rounds(read_rows(table), name, scale)
 
 
 def _without_words(settings: str) -> list[str]:

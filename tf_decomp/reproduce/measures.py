@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import numpy as np
+import scipy.stats
 import tensorflow as tf
 
 from tf_decomp.evaluation_rows import mapped_codes
@@ -19,16 +20,26 @@ from tf_decomp.metrics import (
 from tf_decomp.reproduce.statistics import Row
 from tf_decomp.run_files import RunFiles
 
+_DRAWS = 50
+
 
 def measure_clusters(files: RunFiles) -> list[Row]:
-    """Gives the two factors of a pinwheel network; of seed 0 the encodings too.
+    """Gives the two factors of a pinwheel network.
+
+    Args:
+        files: Of the run.
+    """
+    return [{"kind": "network", **_match(load_finished_run(files), files)}]
+
+
+def measure_encodings(files: RunFiles) -> list[Row]:
+    """Gives the two factors of a pinwheel network that is drawn, and its encodings.
 
     Args:
         files: Of the run.
     """
     run = load_finished_run(files)
-    network = {"kind": "network", **_match(run, files)}
-    return [network, *(_encodings(run.posterior) if run.config.seed == 0 else [])]
+    return [{"kind": "drawn", **_match(run, files)}, *_encodings(run.posterior)]
 
 
 def measure_match(files: RunFiles) -> list[Row]:
@@ -48,18 +59,30 @@ def measure_disentanglement(files: RunFiles) -> list[Row]:
     """
     run = load_finished_run(files)
     codes, factors = run.posterior.mean().numpy(), np.asarray(run.test.factors)
-    score = factor_vae_score(codes, factors)
-    # Normal priors are their own map.
+    known = {
+        "posterior_scales": run.posterior.stddev().numpy(),
+        "seed": run.config.seed,
+    }
+    score = factor_vae_score(codes, factors, **known)
+    # Normal priors are their own map; inactive dimensions are the same ones.
     mapped = mapped_codes(codes, run.vae.prior)
-    other = score if mapped is None else factor_vae_score(mapped, factors)
+    kept = np.delete(mapped, score.dropped, axis=1) if mapped is not None else None
+    other = score
+    if kept is not None and kept.size:
+        other = factor_vae_score(kept, factors, seed=run.config.seed)
     return [
         {
             **_fit(files),
+            "active_dimensions": codes.shape[1] - len(score.dropped),
             "factor_vae_score": score.value,
-            "factor_vae_chance": score.chance,
+            "factor_vae_score_all": score.value_all,
+            "factor_vae_score_sampled": score.value_sampled,
             "factor_vae_score_mapped": other.value,
+            "factor_vae_chance": score.chance,
             "margin": score.margin,
-            "mutual_information_gap": mutual_information_gap(codes, factors).value,
+            "mutual_information_gap": mutual_information_gap(
+                codes, factors, **known
+            ).value,
             "n": len(codes),
         }
     ]
@@ -72,13 +95,17 @@ def measure_sparsity(files: RunFiles) -> list[Row]:
         files: Of the run.
     """
     run = load_finished_run(files)
-    score = hoyer_sparsity(run.posterior.mean().numpy())
+    score = hoyer_sparsity(
+        run.posterior.mean().numpy(), posterior_scales=run.posterior.stddev().numpy()
+    )
     return [
         {
             **_fit(files),
             "mmd": read_metrics(files)["divergence"],
             "hoyer": score.value,
             "hoyer_active": score.active_value,
+            "hoyer_sampled": score.value_sampled,
+            "active_dimensions": run.vae.latent_dim - len(score.inactive),
             "hoyer_chance": score.gaussian_value,
             "n": score.n,
         }
@@ -107,6 +134,7 @@ def _match(run: FinishedRun, files: RunFiles) -> Row:
         "inclusive_kl": match.inclusive_kl.value,
         "joint_mmd": match.joint_mmd.value,
         "rarest_mode_share": _rarest_mode_share(run),
+        "off_mode_mass": _off_mode_mass(run),
         "n": overlap.n,
     }
 
@@ -122,6 +150,18 @@ def _rarest_mode_share(run: FinishedRun) -> float:
     z = run.posterior.sample(seed=tf.constant([0, 4])).numpy()
     nearest = np.argmin(((z[:, None] - locs) ** 2).sum(-1), axis=1)
     return float(np.bincount(nearest, minlength=len(locs)).min() / len(z))
+
+
+def _off_mode_mass(run: FinishedRun) -> float:
+    """Gives the share of q(z) outside the ellipses of 99% of every mode.
+
+    Neither little overlap nor a lost mode raises it.
+    """
+    config = run.vae.prior.get_config()
+    locs, variance = np.array(config["locs"]), config["variance"]
+    z = run.posterior.sample(_DRAWS, seed=tf.constant([0, 5])).numpy()
+    squares = ((z[..., None, :] - locs) ** 2).sum(-1).min(-1)
+    return float(np.mean(squares > variance * scipy.stats.chi2(2).ppf(0.99)))
 
 
 def _encodings(posterior: Any) -> list[Row]:

@@ -43,26 +43,27 @@ def draw_fig1(rows: Sequence[Row]) -> Figure:
         means, deviations = _encodings(mine)
         _draw_ellipses(above, means, deviations)
         _draw_aggregate(below, means, deviations)
-        networks = choose(mine, "overlap")
         settings = rf"$\alpha$ = {mine[0]['alpha']:g}, $\beta$ = {mine[0]['beta']:g}"
         above.set_title(
-            f"{name}\n{settings}\noverlap {_words(networks, 'overlap')}", fontsize=8
+            f"{name}\n{settings}{_seed(mine)}\noverlap {_words(mine, 'overlap')}",
+            fontsize=8,
         )
         below.set_title(
-            f"MMD {_words(networks, 'joint_mmd')}\n"
-            f"KL(p || q) {_words(networks, 'inclusive_kl')} nats",
+            f"MMD {_words(mine, 'joint_mmd')}\n"
+            f"KL(p || q) {_words(mine, 'inclusive_kl')} nats",
             fontsize=8,
         )
     panels[0, 0].set_ylabel("encodings q(z|x); $z_2$")
     panels[1, 0].set_ylabel("q(z); $z_2$")
     for panel in panels[1]:
         panel.set_xlabel("$z_1$")
-    n = networks_a_cell(choose(rows, "overlap"), "panel").replace("point", "column")
+    networks = choose(rows, "overlap", kind="network")
+    n = networks_a_cell(networks, "panel").replace("point", "column")
     text = (
         "Overlap: data that could have given a code (1: lookup table; 400: all). "
         "Ellipses: 2 standard deviations of some encodings.\nRings hold 50% and 90% of "
-        "the prior. Drawn is one network (here). Numbers: mean \N{PLUS-MINUS SIGN} "
-        f"standard error, {n}."
+        "the prior. Drawn is the network of median MMD (here). "
+        f"Numbers: mean \N{PLUS-MINUS SIGN} standard error, {n}."
     )
     write_caption(figure, rows, text)
     return figure
@@ -75,7 +76,8 @@ def draw_fig3(rows: Sequence[Row]) -> Figure:
     Args:
         rows: Of its table.
     """
-    tops = [name for name in ("beta", "alpha") if choose(rows, "kind", panel=name)]
+    names = ("beta", "fresh", "alpha")
+    tops = [name for name in names if choose(rows, "kind", panel=name)]
     cells = {name: _cells(choose(rows, "kind", panel=name)) for name in tops}
     width = max(map(len, cells.values()))
     figure = Figure(figsize=(2.4 * width + 0.3, 2.9 * len(tops) + 0.4))
@@ -85,11 +87,10 @@ def draw_fig3(rows: Sequence[Row]) -> Figure:
         for panel, (alpha, beta) in zip(line, cells[name], strict=False):
             mine = choose(rows, "kind", panel=name, alpha=alpha, beta=beta)
             _draw_aggregate(panel, *_encodings(mine))
-            networks = choose(mine, "overlap")
             panel.set_title(
-                rf"$\alpha$ = {alpha:g}, $\beta$ = {beta:g}"
-                f"\noverlap {_words(networks, 'overlap')}"
-                f"\nMMD {_words(networks, 'joint_mmd')}",
+                rf"$\alpha$ = {alpha:g}, $\beta$ = {beta:g}{_seed(mine)}"
+                f"\noverlap {_words(mine, 'overlap')}"
+                f"\nMMD {_words(mine, 'joint_mmd')}",
                 fontsize=8,
             )
         for panel in line[len(cells[name]) :]:
@@ -97,11 +98,13 @@ def draw_fig3(rows: Sequence[Row]) -> Figure:
         line[0].set_ylabel("$z_2$")
     for panel in panels[-1]:
         panel.set_xlabel("$z_1$")
-    n = networks_a_cell(choose(rows, "overlap"), "panel", "alpha", "beta")
+    networks = choose(rows, "overlap", kind="network")
+    n = networks_a_cell(networks, "panel", "alpha", "beta")
     text = (
-        "q(z) of one network (here) on its test set, dark where dense; rings hold 50% "
-        "and 90% of the prior.\nNumbers: mean \N{PLUS-MINUS SIGN} standard error of "
-        f"overlap and joint MMD, {n}."
+        "q(z) of the network of median MMD (here) on its test set, dark where dense; "
+        "rings hold 50% and 90% of the prior.\n"
+        "Numbers: mean \N{PLUS-MINUS SIGN} standard error of overlap and joint MMD, "
+        f"{n}."
     )
     write_caption(figure, rows, text)
     return figure
@@ -111,9 +114,15 @@ def draw_fig3(rows: Sequence[Row]) -> Figure:
 def draw_fig5(rows: Sequence[Row]) -> Figure:
     """Draws mean |z_d| of three classes, and images along a dimension each.
 
+    Of the network of median sparsity, with the paper's spike.
+
     Args:
         rows: Of its table.
     """
+    rows = [row for row in rows if row.get("panel", "variance") == "variance"]
+    networks = sorted(choose(rows, "hoyer", kind="network"), key=lambda r: r["hoyer"])
+    seed = networks[(len(networks) - 1) // 2]["seed"] if networks else None
+    rows = [row for row in rows if networks == [] or row["seed"] == seed]
     figure = Figure(figsize=(8.6, 9.0), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.6))
     upper, lower = parts
@@ -146,7 +155,10 @@ def draw_fig5(rows: Sequence[Row]) -> Figure:
             panel.axis("off")
         column[0].set_title(f"{row['class']}\n$z_{{{row['dimension']:g}}}$", fontsize=8)
     text = "Above: bars \N{PLUS-MINUS SIGN}2 standard errors. Below: the datum, then "
-    write_caption(figure, rows, text + "decoded from $z_d$ to $z_d$ + sign($z_d$).")
+    text += "decoded from $z_d$ to $z_d$ + sign($z_d$)."
+    if networks:
+        text += f"\nThe network of median sparsity of {len(networks)}: seed {seed:g}."
+    write_caption(figure, rows, text)
     return figure
 
 
@@ -154,16 +166,23 @@ def _cells(rows: Sequence[Row]) -> list[tuple[float, float]]:
     return sorted({(row["alpha"], row["beta"]) for row in rows})
 
 
+def _seed(rows: Sequence[Row]) -> str:
+    """Names the seed of the drawn network."""
+    drawn = choose(rows, "seed", kind="drawn")
+    return f" (seed {drawn[0]['seed']:g})" if drawn else ""
+
+
 def _words(rows: Sequence[Row], column: str) -> str:
     """Gives the mean over networks, its standard error, and the drawn network's."""
-    number = mean_number(column, (row[column] for row in rows))
+    networks = choose(rows, column, kind="network")
+    number = mean_number(column, (row[column] for row in networks))
     if number.n < 2:
         return f"{number.value:.3g}"
     error = number.standard_error
     decimals = max(0, -math.floor(math.log10(error))) if error > 0 else 3
     mean = f"{number.value:.{decimals}f} \N{PLUS-MINUS SIGN} {error:.{decimals}f}"
-    drawn = min(rows, key=lambda row: row["seed"])[column]
-    return f"{mean} (here {drawn:.3g})"
+    drawn = choose(rows, column, kind="drawn")
+    return f"{mean} (here {drawn[0][column]:.3g})" if drawn else mean
 
 
 def _encodings(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
@@ -179,7 +198,7 @@ def _encodings(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
 
 def _draw_aggregate(axes: Axes, means: np.ndarray, deviations: np.ndarray) -> None:
     axes.set(xlim=_FRAME[:2], ylim=_FRAME[2:], aspect="equal")
-    if not len(means):  # the network of the first seed did not finish
+    if not len(means):  # drawn after the last round
         return
     density = mixture_density(means, deviations, _FRAME, _POINTS)
     outside = 1 - density.sum() * _PIXEL_AREA

@@ -16,6 +16,7 @@ _LEARNING_CURVES = {
     "fig3": "fig3_learning",
     "fig4": "fig4_learning",
     "fig5": "fig4_learning",
+    "fig3_top": "fig3_learning",
 }
 
 
@@ -101,11 +102,26 @@ def _verdicts(claims: Sequence[dict[str, Any]]) -> str:
         lines = [
             f"**{claim['id']}: {claim['verdict']}.** {text}.",
             f"Rule: {rule}",
+            *_others(claim),
             "| evidence | value | standard error | n |\n|---|---|---|---|\n"
             + "\n".join(_line(number) for number in claim["evidence"]),
         ]
-        blocks += lines if claim["evidence"] else lines[:2]
+        blocks += lines if claim["evidence"] else lines[:-1]
     return "\n\n".join(blocks)
+
+
+def _others(claim: dict[str, Any]) -> list[str]:
+    """Says what the rule gives of other numbers, and what earlier rules gave."""
+    lines = [
+        f"The same rule, {of}: {judged['verdict']}"
+        + "".join(f"; {n['name']} {n['value']:.3g}" for n in judged["evidence"][:2])
+        + "."
+        for of, judged in claim["beside"].items()
+    ]
+    return lines + [
+        f"Before {past['until']}: {past['verdict']}, by another rule. {past['reason']}"
+        for past in claim["history"]
+    ]
 
 
 def _line(number: dict[str, Any]) -> str:

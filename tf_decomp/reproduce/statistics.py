@@ -31,15 +31,18 @@ class Number(NamedTuple):
     standard_error: float
     n: int
 
-    def interval(self, comparisons: int = 1) -> tuple[float, float]:
-        """Gives the 95% interval by Student's t; infinite with too few networks.
+    def interval(
+        self, comparisons: int = 1, level: float = _LEVEL
+    ) -> tuple[float, float]:
+        """Gives an interval by Student's t; infinite with too few networks.
 
         Args:
             comparisons: By how many the error is shared (Bonferroni).
+            level: Of its coverage.
         """
         if self.n < _LEAST_NETWORKS:
             return -np.inf, np.inf
-        tail = (1 - _LEVEL) / 2 / comparisons
+        tail = (1 - level) / 2 / comparisons
         half = float(stats.t.ppf(1 - tail, self.n - 1)) * self.standard_error
         return self.value - half, self.value + half
 
@@ -65,8 +68,10 @@ def mean_number(name: str, values: Iterable[float]) -> Number:
 def judge(effect: Number, least: float = 0.0, comparisons: int = 1) -> str:
     """Says whether an effect is there.
 
-    Supported where the 95% interval lies above 0 and the mean is at least `least`,
-    not supported where the interval lies below `least`, else inconclusive.
+    Not supported where the 95% interval lies below `least`, supported where it lies
+    above 0, else inconclusive. So an effect of `least` or more is denied, and one of 0
+    or less affirmed, in 2.5% of experiments at most. One that is there but surely
+    smaller than what matters is not supported.
 
     Args:
         effect: Positive where the claim holds.
@@ -75,9 +80,9 @@ def judge(effect: Number, least: float = 0.0, comparisons: int = 1) -> str:
             supported, so that their errors do not add up; one absent suffices against
             it, so that for this their number widens the interval.
     """
-    if effect.interval()[0] > 0 and effect.value >= least:
-        return SUPPORTED
-    return NOT_SUPPORTED if effect.interval(comparisons)[1] < least else INCONCLUSIVE
+    if effect.interval(comparisons)[1] < least:
+        return NOT_SUPPORTED
+    return SUPPORTED if effect.interval()[0] > 0 else INCONCLUSIVE
 
 
 def judge_all(effects: Sequence[tuple[Number, float]]) -> str:

@@ -13,14 +13,22 @@ _TEXTS = {"scale", "kind", "panel", "prior", "part", "estimator", "class", "pixe
 _POINT = ("mean_1", "mean_2", "deviation_1", "deviation_2")
 _MATCH = (
     *("overlap", "mutual_information", "encoder_entropy", "aggregate_kl"),
-    *("inclusive_kl", "joint_mmd", "rarest_mode_share"),
+    *("inclusive_kl", "joint_mmd", "rarest_mode_share", "off_mode_mass"),
 )
 _CLUSTERS = ("scale", "kind", "panel", "alpha", "beta", "seed", "log_likelihood", "kl")
 _SCORES = (
-    *("factor_vae_score", "factor_vae_chance", "factor_vae_score_mapped"),
+    *("active_dimensions", "factor_vae_score", "factor_vae_score_all"),
+    *("factor_vae_score_sampled", "factor_vae_score_mapped", "factor_vae_chance"),
     *("margin", "mutual_information_gap", "n"),
 )
-_SPARSITY = ("mmd", "hoyer", "hoyer_active", "hoyer_chance", "n")
+_SPARSITY = (
+    *("mmd", "hoyer", "hoyer_active", "hoyer_sampled", "hoyer_chance"),
+    *("active_dimensions", "n"),
+)
+_FIG2 = (
+    *("scale", "panel", "prior", "df", "beta", "seed", "log_likelihood", "kl"),
+    *_SCORES,
+)
 _LEARNING = (
     *("scale", "panel", "epochs", "max_train_examples", "seed"),
     *("log_likelihood", "kl"),
@@ -30,23 +38,23 @@ _LEARNING = (
 # `n` is what a row's numbers stand on. Empty: not known of this row.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "fig1": (*_CLUSTERS, *_MATCH, "n", *_POINT),
-    "fig2": (
-        *("scale", "panel", "prior", "df", "beta", "seed", "log_likelihood", "kl"),
-        *_SCORES,
-    ),
+    "fig2": _FIG2,
+    "fig2_pilots": _FIG2,
     "fig2_learning": (*_LEARNING, *_SCORES),
     "fig3_learning": (*_LEARNING, *_MATCH, "n"),
     "fig4_learning": (*_LEARNING, *_SPARSITY),
     "fig3": (*_CLUSTERS, *_MATCH, "n", *_POINT),
+    "fig3_top": (*_CLUSTERS, *_MATCH, "n", *_POINT),
     "fig4": (
         *("scale", "gamma", "spike_variance", "alpha", "beta", "seed"),
         *("log_likelihood", "kl", *_SPARSITY),
     ),
     "fig5": (
-        *("scale", "kind", "seed", "log_likelihood", "mmd", "hoyer"),
-        *("permutation_p", "class_share", "class", "dimension", "magnitude"),
-        *("magnitude_standard_error", "n", "datum", "region_share", "region_area"),
-        *("largest_change", "step", "pixels"),
+        *("scale", "kind", "panel", "spike_variance", "seed", "log_likelihood", "mmd"),
+        *("hoyer", "active_dimensions", "permutation_p", "class_share", "class"),
+        *("dimension", "magnitude", "magnitude_standard_error", "n", "datum"),
+        *("region_share", "swap_share", "region_area", "largest_change", "step"),
+        "pixels",
     ),
     "theory": (
         *("scale", "part", "prior", "beta", "seed", "gap", "control_gap", "n"),
