@@ -55,8 +55,8 @@ def judge_claim(name: str, results_dir: Path) -> dict[str, Any]:
     """
     claim = CLAIMS[name]
     tables = {figure: _read(results_dir, figure) for figure in claim.figures}
-    main = tables[claim.figures[0]]
-    scale = main[0].get("scale", "") if main else None
+    first = next((table for table in tables.values() if table), [])
+    scale = first[0].get("scale", "") if first else None
     rows: list[Row] = []
     pending = ""
     for figure, table in tables.items():
@@ -66,7 +66,7 @@ def judge_claim(name: str, results_dir: Path) -> dict[str, Any]:
             pending = f"{INCOMPLETE} ({count} of {planned})"
 
     def judged(judge: Callable[[Sequence[Row]], Judged]) -> dict[str, Any]:
-        verdict, evidence = (NOT_RUN if not main else pending), []
+        verdict, evidence = (pending if first else NOT_RUN), []
         if not verdict:
             verdict, evidence = judge(rows)
         return {"verdict": verdict, "evidence": [n._asdict() for n in evidence]}
@@ -85,7 +85,7 @@ def judge_claim(name: str, results_dir: Path) -> dict[str, Any]:
         "figure": claim.figures[0],
         "figures": list(claim.figures),
         "scale": scale,
-        "commands": commands if main else [],
+        "commands": commands if first else [],
     }
 
 

@@ -150,10 +150,12 @@ def _mean_heights(
     grid: np.ndarray,
 ) -> BySeed:
     order = sorted(place, key=lambda level: place[level])
-    means, places = {}, [place[level] for level in order]
-    for seed in levels(rows, "seed"):
-        heights = {row[along]: row[y] for row in choose(rows, y, seed=seed)}
-        if set(heights) == set(order):
-            values = [heights[level] for level in order]
-            means[seed] = float(np.interp(grid, places, values).mean())
-    return means
+    places = [place[level] for level in order]
+    heights: dict[float, dict[float, float]] = collections.defaultdict(dict)
+    for row in choose(rows, y):
+        heights[row["seed"]][row[along]] = row[y]
+    return {
+        seed: float(np.interp(grid, places, [mine[level] for level in order]).mean())
+        for seed, mine in sorted(heights.items())
+        if mine.keys() == set(order)
+    }
