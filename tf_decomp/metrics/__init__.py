@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judging a representation: from plain arrays, posteriors or a model."""
 
+from tf_decomp.metrics.binned_information import mutual_information
 from tf_decomp.metrics.disentanglement import (
     FactorVAEScore,
     beta_vae_score,
@@ -9,7 +10,6 @@ from tf_decomp.metrics.disentanglement import (
 from tf_decomp.metrics.disentanglement_information import (
     ModularityExplicitness,
     modularity_explicitness,
-    mutual_information,
     mutual_information_gap,
 )
 from tf_decomp.metrics.disentanglement_prediction import (
