@@ -27,14 +27,15 @@ METRICS: dict[str, Callable[..., Any]] = {
     ),
     "gap": metrics.mutual_information_gap,
     "modularity": metrics.modularity_explicitness,
+    "info_mec": metrics.info_mec,
     "dci": metrics.dci_disentanglement,
     "sap": metrics.sap_score,
     "sap_categorical": partial(metrics.sap_score, categorical=[0]),
 }
 BLIND_TO_ROTATION = {"factor_vae", "beta_vae"}
-COMPANIONS = ("explicitness", "completeness", "informativeness")
+COMPANIONS = ("explicitness", "completeness", "informativeness", "compactness")
 # What is not surely known counts as nothing: no spread at chance.
-ZERO_AT_CHANCE = {"modularity"}
+ZERO_AT_CHANCE = {"modularity", "info_mec"}
 
 # Two balanced, independent factors of ten values each.
 FACTORS = np.stack(np.unravel_index(np.arange(1_000) % 100, (10, 10)), axis=1)

@@ -12,7 +12,7 @@ from scipy import stats
 from sklearn.metrics import mutual_info_score
 
 from tf_decomp import metrics
-from tf_decomp.metrics import disentanglement_information
+from tf_decomp.metrics import disentanglement_information, disentanglement_shares
 from tf_decomp.metrics.binned_information import information_estimates
 from tf_decomp.metrics.estimates import label_codes
 
@@ -110,6 +110,10 @@ def binned(metric: Callable[..., Any], *data: np.ndarray, seed: int = 0) -> list
     statistics = {
         metrics.mutual_information_gap: [disentanglement_information._gap],
         metrics.modularity_explicitness: [disentanglement_information._modularity],
+        metrics.info_mec: [
+            disentanglement_shares._modularity,
+            disentanglement_shares._compactness,
+        ],
     }[metric]
     labelled = label_codes(*data, None)
     return information_estimates(labelled, statistics, np.random.default_rng(seed))
@@ -117,7 +121,9 @@ def binned(metric: Callable[..., Any], *data: np.ndarray, seed: int = 0) -> list
 
 @pytest.mark.parametrize(("n", "repetitions"), [(300, 150), (1_000, 100), (5_000, 60)])
 @pytest.mark.parametrize("draw", [mixed_codes, noisy_codes])
-@pytest.mark.parametrize("metric", [metrics.mutual_information_gap], ids=["gap"])
+@pytest.mark.parametrize(
+    "metric", [metrics.mutual_information_gap, metrics.info_mec], ids=["gap", "mec"]
+)
 def test_intervals_cover_the_information_of_the_binned_population(
     metric: Callable[..., Any], draw: Callable[..., Any], n: int, repetitions: int
 ) -> None:
@@ -190,11 +196,65 @@ def test_awkward_columns_give_numbers(name: str, kind: str) -> None:
         "one_odd": np.where(np.arange(n)[:, None] == 7, noise, 0.0),
     }[kind]
     gap = metrics.mutual_information_gap(codes, factors)
-    shares = (gap, metrics.modularity_explicitness(codes, factors))
-    for estimate in shares:
+    mec = metrics.info_mec(codes, factors)
+    shares = (gap, metrics.modularity_explicitness(codes, factors), mec)
+    for estimate in (*shares, mec.compactness, mec.explicitness):
         assert np.isfinite([v for v in estimate if isinstance(v, float)]).all()
         assert 0.0 <= estimate.value <= 1.0 + 1e-9
         assert 0.0 <= estimate.chance <= 0.25
+
+
+# -- InfoM, InfoC, InfoE ----------------------------------------------------------
+
+
+def mec(codes: np.ndarray, factors: np.ndarray = FACTORS) -> np.ndarray:
+    score = metrics.info_mec(codes, factors)
+    return np.array([score.value, score.compactness.value, score.explicitness.value])
+
+
+def test_mec_of_perfect_and_rotated_codes() -> None:
+    assert mec(PERFECT) == pytest.approx([1.0, 1.0, 1.0], abs=0.02)
+    turned = mec(PERFECT @ [[1.0, -1.0], [1.0, 1.0]])
+    assert (turned[:2] < 0.05).all()
+    assert turned[2] > 0.98  # a linear map undoes a rotation
+
+
+def test_a_factor_in_two_dimensions_lowers_the_compactness_only() -> None:
+    doubled = mec(np.hstack([PERFECT, PERFECT[:, :1]]))
+    # Of three dimensions two share a factor: max / sum is 1/2, chance 1/3.
+    assert doubled == pytest.approx([1.0, (1.0 + 0.25) / 2.0, 1.0], abs=0.02)
+
+
+def test_two_factors_in_one_dimension_lower_the_modularity_only() -> None:
+    factors = np.stack(np.unravel_index(np.arange(960) % 12, (2, 2, 3)), axis=1)
+    both = 2 * factors[:, 0] + factors[:, 1]
+    mixed = mec(np.stack([both, factors[:, 2]], axis=1).astype(float), factors)
+    # It knows all of both: max / sum is 1/2 where chance is 1/3.
+    assert mixed[:2] == pytest.approx([(0.25 + 1.0) / 2.0, 1.0], abs=1e-6)
+
+
+def test_explicitness_is_the_usable_information_of_two_normal_classes() -> None:
+    rng = np.random.default_rng(0)
+    factors = rng.integers(0, 2, size=(20_000, 2))
+    codes = 2.0 * factors + rng.normal(size=(20_000, 2))
+    score = metrics.info_mec(codes, factors).explicitness
+    # The classes' log odds are linear in the code: all information is usable.
+    side = np.linspace(-8.0, 10.0, 20_001)
+    densities = stats.norm.pdf(side[:, None], [0.0, 2.0]) / 2.0
+    total = densities.sum(axis=1)
+    conditional = -np.sum(densities * np.log(densities / total[:, None]))
+    truth = 1.0 - conditional * (side[1] - side[0]) / np.log(2.0)
+    assert abs(score.value - truth) <= 4.0 * score.standard_error
+    assert 0.003 < score.standard_error < 0.015
+
+
+def test_explicitness_is_linear() -> None:
+    factors = np.random.default_rng(0).integers(0, 2, size=(4_000, 2))
+    parity = factors.sum(axis=1) % 2
+    # Each alone is as good as a coin, and the sum of no weights is a parity.
+    codes = np.stack([parity, factors[:, 1]], axis=1).astype(float)
+    score = metrics.info_mec(codes, factors)
+    assert score.explicitness.value == pytest.approx(0.5, abs=0.01)
 
 
 def test_gap_of_a_perfect_code_with_many_values_is_one() -> None:

@@ -17,6 +17,7 @@ from tf_decomp.metrics.disentanglement_prediction import (
     dci_disentanglement,
     sap_score,
 )
+from tf_decomp.metrics.disentanglement_shares import InfoMEC, info_mec
 from tf_decomp.metrics.encodings import encode_data
 from tf_decomp.metrics.estimates import Estimate, active_dimensions
 from tf_decomp.metrics.likelihood import (
@@ -36,6 +37,7 @@ __all__ = [
     "Estimate",
     "FactorVAEScore",
     "HoyerSparsity",
+    "InfoMEC",
     "MarginalLogLikelihood",
     "ModularityExplicitness",
     "OverlapReport",
@@ -46,6 +48,7 @@ __all__ = [
     "encode_data",
     "factor_vae_score",
     "hoyer_sparsity",
+    "info_mec",
     "marginal_log_likelihood",
     "modularity_explicitness",
     "mutual_information",
