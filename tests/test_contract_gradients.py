@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every gradient is the finite difference in float64, hand-written ones in chunks."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,12 @@ from cases import (
 from monte_carlo import assert_gradients, finite_differences
 
 import tf_decomp.divergences
-from tf_decomp.divergences import dimensionwise_mmd, inclusive_kl
+from tf_decomp.divergences import (
+    aggregate_log_prob,
+    dimensionwise_mmd,
+    inclusive_kl,
+)
+from tf_decomp.errors import InputError
 from tf_decomp.priors import NormalPrior
 from tf_decomp.sampling import draw_noise, sample_with
 
@@ -79,6 +85,124 @@ def test_inclusive_kl(family: str) -> None:
         return -1.7 * inclusive_kl(z, prior, make(*parameters))
 
     assert_gradients(scaled, [normal(5, 2), *parameters])
+
+
+NARROW: dict[str, Any] = {
+    "normal": tfd.MultivariateNormalDiag,
+    "laplace": lambda loc, scale: tfd.Independent(tfd.Laplace(loc, scale), 1),
+    "normal_tril": tfd.MultivariateNormalTriL,
+}
+
+
+def written_down(family: Any, z: Any, loc: Any, scale: Any) -> tf.Tensor:
+    log_probs = family(loc, scale).log_prob(z[:, None])
+    return tf.reduce_mean(tf.reduce_logsumexp(log_probs, axis=1)) - np.log(len(loc))
+
+
+@pytest.mark.parametrize("dim", [2, 20])  # written out, and not
+@pytest.mark.parametrize("name", NARROW)
+def test_narrow_posteriors_have_their_gradients_in_float32(name: str, dim: int) -> None:
+    # Log-densities down to -1e9, whose distances decide which component is near.
+    loc, z, off = normal(400, dim), normal(120, dim, seed=1), normal(400, dim, dim)
+    for size in (1e-4, 1e-3, 1e-2, 1.0):
+        scale = size * np.exp(0.3 * normal(400, dim, seed=2))
+        samples = np.concatenate([z[:60], loc[:60] + size * z[60:]])
+        if name == "normal_tril":
+            scale = np.eye(dim) * scale[:, None] + np.tril(0.2 * size * off, -1)
+        narrow = [tf.constant(a, tf.float32) for a in (samples, loc, scale)]
+        wide = [tf.cast(a, tf.float64) for a in narrow]
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch([narrow, wide])
+            posterior = NARROW[name](*narrow[1:])
+            ours = tf.reduce_mean(aggregate_log_prob(posterior, narrow[0]))
+            known = written_down(NARROW[name], *wide)
+        got = [ours, *tape.gradient(ours, narrow)]
+        for one, right in zip(got, [known, *tape.gradient(known, wide)], strict=True):
+            error = np.linalg.norm(np.float64(one) - right) / np.linalg.norm(right)
+            assert error <= 1e-5, (size, error)
+
+
+ONCE: dict[str, Any] = {
+    "log_q": lambda loc, z: tf.reduce_sum(
+        aggregate_log_prob(tfd.MultivariateNormalDiag(loc, tf.ones_like(loc)), z)
+    ),
+    "inclusive_kl": lambda loc, z: inclusive_kl(
+        z,
+        NormalPrior(2, dtype="float64"),
+        tfd.MultivariateNormalDiag(loc, tf.ones_like(loc)),
+    ),
+    "mmd": dimensionwise_mmd,
+}
+
+
+def first(function: Any, loc: tf.Tensor, z: tf.Tensor, persistent: bool) -> Any:
+    with tf.GradientTape(persistent=persistent) as tape:
+        tape.watch([loc, z])
+        value = function(loc, z)
+    return tape.gradient(value, [loc, z])
+
+
+def nested(function: Any, loc: tf.Tensor, z: tf.Tensor, persistent: bool) -> Any:
+    with tf.GradientTape(persistent=persistent) as tape:
+        tape.watch([loc, z])
+        of_loc, of_z = first(function, loc, z, persistent)
+    return tape.gradient(of_loc, z)
+
+
+def penalised(function: Any, loc: tf.Tensor, z: tf.Tensor) -> Any:
+    # Among other terms the missing one would not show as None.
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(loc)
+        value = function(loc, z)
+        total = value + tf.reduce_sum(loc**2 + tape.gradient(value, loc) ** 2)
+    return tape.gradient(total, loc)
+
+
+def hessian(function: Any, loc: tf.Tensor, z: tf.Tensor) -> Any:
+    with tf.GradientTape() as tape:
+        tape.watch(loc)
+        of_loc, _ = first(function, loc, z, persistent=False)
+    return tape.jacobian(of_loc, loc)
+
+
+SECOND = {
+    "nested": partial(nested, persistent=False),
+    "nested_persistent": partial(nested, persistent=True),
+    "penalised": penalised,
+    "hessian": hessian,
+}
+
+
+@pytest.mark.parametrize("within", ["eager", "graph"])
+@pytest.mark.parametrize("way", SECOND)
+@pytest.mark.parametrize("name", ONCE)
+def test_a_second_derivative_is_an_error(name: str, way: str, within: str) -> None:
+    second = partial(SECOND[way], ONCE[name])
+    if within == "graph":
+        second = tf.function(second, autograph=False)
+    # TensorFlow rewrites the errors of a jacobian's loop.
+    with pytest.raises(Exception if way == "hessian" else InputError) as error:
+        second(tf.constant(normal(4, 2)), tf.constant(normal(5, 2, seed=1)))
+    told, causes = error.value, []
+    while told is not None:
+        causes.append(str(told))
+        told = told.__cause__ or told.__context__
+    assert any("must be differentiated once" in cause for cause in causes), causes
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_first_derivatives_within_other_tapes(name: str) -> None:
+    function, loc = ONCE[name], tf.constant(normal(4, 2))
+    z = tf.constant(normal(5, 2, seed=1))
+    expected = first(function, loc, z, persistent=False)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([loc, z])
+        inside = first(function, loc, z, persistent=False)
+        row = function(loc, z)[None]
+    rows = tape.jacobian(row, [loc, z])
+    for got in (inside, tape.gradient(row, [loc, z]), [each[0] for each in rows]):
+        for ours, right in zip(got, expected, strict=True):
+            np.testing.assert_allclose(ours, right, rtol=1e-12)
 
 
 @pytest.mark.parametrize("sizes", [(4, 4), (5, 3), (1, 4), (4, 1), (1, 1)])

@@ -12,6 +12,7 @@ from tf_decomp.metrics import (
     dci_disentanglement,
     factor_vae_score,
     hoyer_sparsity,
+    info_mec,
     modularity_explicitness,
     mutual_information_gap,
     normal_scores,
@@ -253,10 +254,14 @@ def disentanglement_rows(
     dci = dci_disentanglement(codes, factors, categorical=categorical, **known)
     modularity = modularity_explicitness(codes, factors, **known)
     sap = sap_score(codes, factors, categorical=categorical, **known)
+    shares = info_mec(codes, factors, **known)
     scores: dict[str, Any] = {
         "FactorVAE score": vae,
         "BetaVAE score": beta_vae_score(codes, factors, **known),
         "MIG": mutual_information_gap(codes, factors, **known),
+        "InfoM (modularity)": shares,
+        "InfoC (compactness)": shares.compactness,
+        "InfoE (explicitness)": shares.explicitness,
         "DCI disentanglement": dci,
         "DCI completeness": dci.completeness,
         "DCI informativeness": dci.informativeness,
@@ -277,7 +282,7 @@ def disentanglement_rows(
     return [
         Row(
             group,
-            f"{group}/{name.lower().replace(' ', '_')}",
+            f"{group}/{name.partition(' (')[0].lower().replace(' ', '_')}",
             name,
             score.value,
             score.standard_error,

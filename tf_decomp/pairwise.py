@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tf_decomp.errors import InputError
 from tf_decomp.sampling import location_scale, plain
 from tf_decomp.tracing import compiled
 
@@ -19,15 +20,30 @@ _FAR = 1e9
 # Dimensions over which a sum of log-densities is written out.
 _MAX_UNROLLED = 16
 
+_LOG_Q = (
+    "log q(z), and so the inclusive KL, must be differentiated once, in reverse; "
+    "received a request for a second or a forward derivative; take finite differences, "
+    "or differentiate aggregate_posterior(posterior).log_prob(z)"
+)
+_MMD = (
+    "the dimension-wise MMD must be differentiated once; received a request for a "
+    "second derivative; take finite differences of the gradient"
+)
+
 
 def aggregate_log_prob(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
     """Gives log q(z) = log (1/B) sum_i q(z|x_i) [S], in nats.
 
-    Memory [S, B], never [S, B, latent_dim], in the gradient too.
+    Memory [S, B], never [S, B, latent_dim], in the gradient too. Log-densities are
+    compared in float64, whatever the type of the arguments and of the result: narrow
+    posteriors have ones of -1e6 and below, between which float32 sees no difference.
 
     Args:
         posterior: Batch shape [B], event shape [latent_dim].
         z: [S, latent_dim].
+
+    Raises:
+        InputError: a gradient of the result is differentiated again.
 
     Example:
         >>> aggregate_log_prob(vae.encode(x), tf.zeros([10, 2]))
@@ -40,15 +56,18 @@ def aggregate_log_prob(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
     @tf.custom_gradient
     def log_aggregate(z: tf.Tensor, *params: tf.Tensor) -> Any:
         # The tape must not look inside: XLA's loops cannot give it what it asks for.
-        z = tf.stop_gradient(z)
+        fixed_z = tf.stop_gradient(z)
         q = _pack(posterior, [tf.stop_gradient(param) for param in params])
-        log_q = _aggregate_log_prob(q, z, unrolled)
+        log_q = _aggregate_log_prob(q, fixed_z, unrolled)
 
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            of_params = _aggregate_gradient(q, z, log_q, upstream, unrolled)
-            return _aggregate_score(q, z, upstream, unrolled), *of_params
+        def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
+            weights = tf.stop_gradient(upstream)
+            of_z = _aggregate_score(q, fixed_z, log_q, weights, unrolled)
+            of_params = _aggregate_gradient(q, fixed_z, log_q, weights, unrolled)
+            sources = [upstream, z, *params]
+            return [_once(_LOG_Q, each, sources) for each in [of_z, *of_params]]
 
-        return log_q, gradient
+        return tf.cast(log_q, z.dtype), gradient
 
     return log_aggregate(z, *_unpack(posterior))
 
@@ -60,46 +79,79 @@ def sum_of_mmds(x: tf.Tensor, y: tf.Tensor, bandwidths: tuple[float, ...]) -> tf
         x: [B, latent_dim].
         y: [M, latent_dim].
         bandwidths: The constants c of the kernels c / (c + (x_d - y_d)^2).
+
+    Raises:
+        InputError: a gradient of the result is differentiated again.
     """
 
     @tf.custom_gradient
     def mmd(x: tf.Tensor, y: tf.Tensor) -> Any:
-        x, y = tf.stop_gradient(x), tf.stop_gradient(y)  # as in aggregate_log_prob
+        fixed_x, fixed_y = tf.stop_gradient(x), tf.stop_gradient(y)  # as above
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             # The statistic is symmetric; of a fixed prior the second is pruned.
-            of_x = _mmd_gradient(x, y, bandwidths)
-            return upstream * of_x, upstream * _mmd_gradient(y, x, bandwidths)
+            of_x = _mmd_gradient(fixed_x, fixed_y, bandwidths)
+            of_y = _mmd_gradient(fixed_y, fixed_x, bandwidths)
+            of_x, of_y = _once(_MMD, of_x, [x, y]), _once(_MMD, of_y, [x, y])
+            return upstream * of_x, upstream * of_y
 
-        return _mmd_value(x, y, bandwidths), gradient
+        return _mmd_value(fixed_x, fixed_y, bandwidths), gradient
 
     return mmd(x, y)
+
+
+def _once(message: str, first: tf.Tensor, sources: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Gives `first`, whose derivative by any of `sources` is an error, not None."""
+
+    @tf.custom_gradient
+    def same(first: tf.Tensor, *sources: tf.Tensor) -> Any:
+        def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
+            raise InputError(message)
+
+        return tf.identity(first), gradient
+
+    return same(first, *sources)
 
 
 @compiled
 def _aggregate_log_prob(
     posterior: tfd.Distribution, z: tf.Tensor, unrolled: int
 ) -> tf.Tensor:
-    def of_rows(rows: tf.Tensor) -> tf.Tensor:
-        return _log_mean(posterior, rows, unrolled)
+    """Gives log q(z) [S] in float64, which tells the largest components apart."""
+    wide, dtype = _widened(posterior), z.dtype
 
-    return _map_rows(of_rows, z, _numbers(_unpack(posterior)[0], unrolled))
+    def of_rows(rows: tf.Tensor) -> tf.Tensor:
+        log_probs = _pair_log_probs(wide, rows, unrolled)
+        largest = tf.reduce_max(log_probs, axis=1)
+        # Differences need no more digits than the arguments have.
+        ratios = tf.exp(tf.cast(log_probs - largest[:, None], dtype))
+        total = tf.reduce_sum(ratios, axis=1)
+        return largest + tf.math.log(tf.cast(total, tf.float64))
+
+    numbers = _numbers(_unpack(posterior)[0], unrolled)
+    return _map_rows(of_rows, tf.cast(z, tf.float64), numbers) - _log_size(posterior)
 
 
 @compiled
 def _aggregate_score(
-    posterior: tfd.Distribution, z: tf.Tensor, upstream: tf.Tensor, unrolled: int
+    posterior: tfd.Distribution,
+    z: tf.Tensor,
+    log_q: tf.Tensor,
+    upstream: tf.Tensor,
+    unrolled: int,
 ) -> tf.Tensor:
     """Gives upstream_s * d log q(z_s) / d z_s [S, latent_dim]."""
 
-    def score(rows: tf.Tensor) -> tf.Tensor:
+    def score(parts: list[tf.Tensor]) -> tf.Tensor:
+        rows, row_sums, weights = parts
         with tf.GradientTape() as tape:
             tape.watch(rows)
-            log_q = _log_mean(posterior, rows, unrolled)
-        return tape.gradient(log_q, rows)
+            total = _shared_log_probs(posterior, rows, row_sums, weights, unrolled)
+        return tape.gradient(total, rows)
 
     numbers = _numbers(_unpack(posterior)[0], unrolled)
-    return upstream[:, None] * _map_rows(score, z, numbers)
+    log_sum = log_q + _log_size(posterior)
+    return _map_rows(score, [z, log_sum, upstream], numbers, z.dtype)
 
 
 @compiled
@@ -110,34 +162,49 @@ def _aggregate_gradient(
     upstream: tf.Tensor,
     unrolled: int,
 ) -> list[tf.Tensor]:
-    """Gives d sum_s upstream_s log q(z_s) / d parameters of each component.
-
-    A component's share of the density at z_s, its responsibility, weighs the
-    gradient of its own log-density.
-    """
-    log_size = _log_size(posterior)
+    """Gives d sum_s upstream_s log q(z_s) / d parameters of each component."""
+    log_sum = log_q + _log_size(posterior)
 
     def of_components(rows: list[tf.Tensor]) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(rows)
-            log_probs = _pair_log_probs(_pack(posterior, rows), z, unrolled)
-            shares = tf.exp(log_probs - log_q[:, None] - log_size)  # [S, rows]
-            total = tf.reduce_sum(
-                tf.stop_gradient(upstream[:, None] * shares) * log_probs
-            )
+            q = _pack(posterior, rows)
+            total = _shared_log_probs(q, z, log_sum, upstream, unrolled)
         return tape.gradient(total, rows)
 
     return _map_rows(of_components, _unpack(posterior), _numbers(z, unrolled))
 
 
-def _log_mean(posterior: tfd.Distribution, z: tf.Tensor, unrolled: int) -> tf.Tensor:
-    """Gives log (1/B) sum_i q_i(z) [S]."""
-    log_probs = _pair_log_probs(posterior, z, unrolled)
-    return tf.reduce_logsumexp(log_probs, axis=1) - _log_size(posterior)
+def _shared_log_probs(
+    posterior: tfd.Distribution,
+    z: tf.Tensor,
+    log_sum: tf.Tensor,
+    upstream: tf.Tensor,
+    unrolled: int,
+) -> tf.Tensor:
+    """Gives a sum [] that has the gradient of sum_s upstream_s log q(z_s).
+
+    A component's share of the density at z_s, its responsibility, weighs its own
+    log-density, which is differentiated in the arguments' type: of single
+    log-densities, other than of their differences, that has digits enough.
+    """
+    wide = _pair_log_probs(_widened(posterior), tf.cast(z, tf.float64), unrolled)
+    shares = tf.exp(tf.cast(wide - log_sum[:, None], z.dtype))  # [S, B]
+    weights = tf.stop_gradient(upstream[:, None] * shares)
+    return tf.reduce_sum(weights * _pair_log_probs(posterior, z, unrolled))
 
 
 def _log_size(posterior: tfd.Distribution) -> tf.Tensor:
-    return tf.math.log(tf.cast(posterior.batch_shape_tensor()[0], posterior.dtype))
+    return tf.math.log(tf.cast(posterior.batch_shape_tensor()[0], tf.float64))
+
+
+def _widened(posterior: tfd.Distribution) -> tfd.Distribution:
+    """Gives the posterior with its parameters in float64."""
+    params = [
+        tf.cast(param, tf.float64) if param.dtype.is_floating else param
+        for param in _unpack(posterior)
+    ]
+    return _pack(posterior, params)
 
 
 def _pair_log_probs(
@@ -148,11 +215,14 @@ def _pair_log_probs(
     The sum over few dimensions is written out, since XLA fuses it then; of many,
     compiling it takes seconds.
     """
-    parts = location_scale(posterior) if unrolled else None
+    parts = location_scale(posterior)
     if parts is None:
         return posterior.log_prob(z[:, None])
     inverse = 1 / parts.scale
     total = -tf.reduce_sum(tf.math.log(parts.scale), axis=1)[None]
+    if not unrolled:
+        standard = (z[:, None] - parts.loc) * inverse
+        return total + tf.reduce_sum(parts.noise.log_prob(standard), axis=2)
     for d in range(unrolled):
         standard = (z[:, None, d] - parts.loc[None, :, d]) * inverse[None, :, d]
         total += parts.noise.log_prob(standard)
@@ -222,11 +292,17 @@ def _pack(structure: tfd.Distribution, params: Sequence[tf.Tensor]) -> tfd.Distr
     return tf.nest.pack_sequence_as(structure, list(params), expand_composites=True)
 
 
-def _map_rows(function: Callable[[Any], Any], rows: Any, numbers_a_row: Any) -> Any:
+def _map_rows(
+    function: Callable[[Any], Any],
+    rows: Any,
+    numbers_a_row: Any,
+    dtype: tf.DType | None = None,
+) -> Any:
     """Gives function(rows), called on a few rows at a time.
 
     So many that about _CHUNK numbers are held at once: XLA for CPUs would otherwise
-    hold every pair. `rows` and the result are tensors, or lists of them, [n, ...].
+    hold every pair. `rows` and the result are tensors, or lists of them, [n, ...]; of
+    a result with another structure than `rows` give the `dtype`.
     """
     n = tf.shape(tf.nest.flatten(rows)[0])[0]
     most = tf.clip_by_value(_CHUNK // numbers_a_row, 1, n)
@@ -243,4 +319,6 @@ def _map_rows(function: Callable[[Any], Any], rows: Any, numbers_a_row: Any) -> 
         return tf.reshape(t, tf.concat([[count * size], tf.shape(t)[2:]], 0))[:n]
 
     chunks = tf.nest.map_structure(cut, rows)
-    return tf.nest.map_structure(join, tf.map_fn(function, chunks))
+    return tf.nest.map_structure(
+        join, tf.map_fn(function, chunks, fn_output_signature=dtype)
+    )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judging a representation: from plain arrays, posteriors or a model."""
 
+from tf_decomp.metrics.binned_information import mutual_information
 from tf_decomp.metrics.disentanglement import (
     FactorVAEScore,
     beta_vae_score,
@@ -9,7 +10,6 @@ from tf_decomp.metrics.disentanglement import (
 from tf_decomp.metrics.disentanglement_information import (
     ModularityExplicitness,
     modularity_explicitness,
-    mutual_information,
     mutual_information_gap,
 )
 from tf_decomp.metrics.disentanglement_prediction import (
@@ -17,6 +17,7 @@ from tf_decomp.metrics.disentanglement_prediction import (
     dci_disentanglement,
     sap_score,
 )
+from tf_decomp.metrics.disentanglement_shares import InfoMEC, info_mec
 from tf_decomp.metrics.encodings import encode_data
 from tf_decomp.metrics.estimates import Estimate, active_dimensions
 from tf_decomp.metrics.likelihood import (
@@ -36,6 +37,7 @@ __all__ = [
     "Estimate",
     "FactorVAEScore",
     "HoyerSparsity",
+    "InfoMEC",
     "MarginalLogLikelihood",
     "ModularityExplicitness",
     "OverlapReport",
@@ -46,6 +48,7 @@ __all__ = [
     "encode_data",
     "factor_vae_score",
     "hoyer_sparsity",
+    "info_mec",
     "marginal_log_likelihood",
     "modularity_explicitness",
     "mutual_information",
