@@ -18,15 +18,18 @@ def main() -> None:
     mixed = (factors - 3.5) / 2.3 @ rotation + 0.05 * rng.normal(size=factors.shape)
     codes = np.concatenate([mixed, 0.001 * rng.normal(size=(2000, 1))], axis=1)
 
+    # The standard deviations of the posteriors tell that the last dimension is inactive.
+    scales = np.full_like(codes, 0.1)
+
     # One metric on plain arrays: the value never comes without its company.
-    score = factor_vae_score(codes, factors)
+    score = factor_vae_score(codes, factors, posterior_scales=scales)
     print(f"FactorVAE score {score.value:.3f} +- {score.standard_error:.3f}")
     print(f"chance {score.chance:.3f}, dropped dimensions {score.dropped}")
+    print(f"nothing dropped {score.value_all:.3f}, sampled {score.value_sampled:.3f}")
     print(f"Hoyer sparsity {hoyer_sparsity(codes).value:.3f}")
 
     # All of them, and the page; scales (of normal encoders) add the two factors.
     folder = Path(tempfile.mkdtemp())
-    scales = np.full_like(codes, 0.1)
     np.savez(folder / "codes.npz", codes=codes, scales=scales, factors=factors)
     print("report:", evaluate_codes(folder / "codes.npz", folder / "report"))
 
