@@ -330,8 +330,9 @@ def _correlated() -> Any:
     return normal(0.9 * np.concatenate([first, second], axis=1), np.sqrt(0.19))
 
 
+UNRESOLVED = "not resolvable with n = 1,000 data"
 ENCODERS = {
-    "lookup table over the prior": (matching(2, 1e-4), "lookup table", "matched"),
+    "a table of the prior": (matching(2, 1e-4), UNRESOLVED, "matched"),
     "matched": (matching(2, 0.4), "appropriate", "matched"),
     "all equal to the prior": (
         normal(np.zeros((N, 2)), 1.0),

@@ -131,7 +131,7 @@ def _judge_factors(
     rows: list[Row] = []
     verdicts = {}
     if "overlap" in groups:
-        overlap = overlap_report(posterior)
+        overlap = overlap_report(posterior, prior=prior)
         rows += overlap_rows(overlap)
         verdicts["overlap"] = {
             "verdict": overlap.verdict,
@@ -177,11 +177,21 @@ def _prior_scale(samples: np.ndarray) -> np.ndarray:
 
 def _overlap_text(report: OverlapReport) -> str:
     bound = format_number(report.mutual_information_bound)
-    return (
+    text = (
         f"A code could have come from {_words(report.overlap)} of "
         f"{format_count(report.n)} data; I(x;z) = {_words(report.mutual_information)} "
-        f"of at most {bound} nats; {len(report.active)} of "
-        f"{len(report.posterior_mean_variances)} units are active."
+        f"of at most log n = {bound} nats; "
+    )
+    if report.kl is not None:
+        text += f"the mean KL(q(z|x) ‖ p(z)) is {_words(report.kl)} nats; "
+    if report.verdict.startswith("not resolvable"):
+        text += (
+            "so near log n I(x;z) may be larger by any amount, and what looks like a "
+            "lookup table may be encodings that overlap among more data; "
+        )
+    return (
+        f"{text}{len(report.active)} of {len(report.posterior_mean_variances)} units "
+        "are active."
     )
 
 

@@ -77,7 +77,7 @@ def overlap_rows(report: OverlapReport) -> list[Row]:
             "overlap",
             report.overlap,
             bound=report.n,
-            note="data that could have given a code: 1 is a lookup table",
+            note="data that could have given a code: at 1 no two of these n overlap",
         ),
         row(
             "mutual information I(x;z)",
@@ -100,7 +100,16 @@ def overlap_rows(report: OverlapReport) -> list[Row]:
             bound=len(report.posterior_mean_variances),
             note="posterior means with a variance above 0.01",
         ),
+        *_mean_kl_rows(report.kl),
     ]
+
+
+def _mean_kl_rows(kl: Estimate | None) -> list[Row]:
+    if kl is None:
+        return []
+    note = "I(x;z) + KL(q(z) ‖ p(z))"
+    name = "mean KL(q(z|x) ‖ p(z))"
+    return [Row("overlap", "overlap/kl", name, *kl, unit="nats", note=note)]
 
 
 def regularisation_rows(report: RegularisationReport) -> list[Row]:
