@@ -196,16 +196,41 @@ def _overlap_text(report: OverlapReport) -> str:
 
 
 def _regularisation_text(report: RegularisationReport) -> str:
-    worst = max(estimate.value for estimate in report.kolmogorov_smirnov)
-    text = (
-        f"KL(q(z) ‖ p(z)) = {_words(report.kl)} nats; joint MMD "
-        f"{_words(report.joint_mmd)} (permutation p = {report.joint_mmd.p_value:.3f}); "
-        f"the largest Kolmogorov-Smirnov distance of a marginal is {worst:.2f}"
+    total, joint = report.gaussian_total_correlation, report.joint_mmd
+    correlation = "cannot be told with less than 2 data a dimension"
+    if total is not None:
+        prior = format_number(round(total.prior, 3) + 0.0)  # no -0
+        correlation = f"{_words(total)} nats, that of the prior {prior}"
+    p_value = (
+        f"unknown with {format_count(report.n)} data"
+        if joint.p_value is None
+        else f"{joint.p_value:.3f}"
     )
-    if report.total_correlation is None:
-        return f"{text}."
-    total = _words(report.total_correlation)
-    return f"{text}; the total correlation of q(z) is {total} nats."
+    texts = (
+        "every marginal (largest Kolmogorov-Smirnov distance {value}, at most {limit})",
+        "300 random projections (the same, {value}, at most {limit})",
+        f"Gaussian total correlation ({correlation}; difference {{value}}, at most "
+        "{limit})",
+        f"joint MMD (share {{value}}, at most {{limit}} or permutation p >= 0.01; p "
+        f"{p_value}; MMD {_words(joint)})",
+    )
+    rules = [
+        text.format(value=format_number(part.value), limit=format_number(part.limit))
+        for text, part in zip(texts, report.parts, strict=True)
+    ]
+    words = f"KL(q(z) ‖ p(z)) = {_words(report.kl)} nats; {_failures(report)}. "
+    return f"{words}Matched needs all of: {'; '.join(rules)}."
+
+
+def _failures(report: RegularisationReport) -> str:
+    """Says which parts failed, or which cannot be told."""
+    failed = [part.name for part in report.parts if part.failed]
+    unknown = [part.name for part in report.parts if part.failed is None]
+    if failed:
+        return f"failed: {', '.join(failed)}"
+    if unknown:
+        return f"too few data to tell: {', '.join(unknown)}"
+    return "no part failed"
 
 
 def _words(estimate: Any) -> str:
