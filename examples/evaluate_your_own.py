@@ -18,7 +18,7 @@ def main() -> None:
     mixed = (factors - 3.5) / 2.3 @ rotation + 0.05 * rng.normal(size=factors.shape)
     codes = np.concatenate([mixed, 0.001 * rng.normal(size=(2000, 1))], axis=1)
 
-    # The standard deviations of the posteriors tell that the last dimension is inactive.
+    # By the posteriors' standard deviations the last dimension is inactive.
     scales = np.full_like(codes, 0.1)
 
     # One metric on plain arrays: the value never comes without its company.

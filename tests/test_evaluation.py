@@ -169,14 +169,15 @@ def test_codes_do_not_overwrite_a_run(pinwheel: Path, tmp_path: Path) -> None:
 
 
 NORMAL = np.random.default_rng(0).normal(size=(N, 2))
+UNRESOLVED = "not resolvable with n = 600 data"
 ENCODERS = {
     # name: (means, scales, overlap, regularisation)
-    "lookup_table": (NORMAL, 1e-4, "lookup table", "matched"),
+    "lookup_table": (NORMAL, 1e-4, UNRESOLVED, "matched"),
     "over_smoothed": (0.01 * NORMAL, 1.0, "over-smoothed", "matched"),
     "decomposed": (np.sqrt(0.84) * NORMAL, 0.4, "appropriate", "matched"),
     "elsewhere": (np.sqrt(0.84) * NORMAL + 3, 0.4, "appropriate", "mismatched"),
     "too_wide": (3 * NORMAL, 0.4, "appropriate", "mismatched"),
-    "bad_at_both": (3 * NORMAL, 1e-4, "lookup table", "mismatched"),
+    "bad_at_both": (3 * NORMAL, 1e-4, UNRESOLVED, "mismatched"),
 }
 
 
@@ -194,6 +195,42 @@ def test_verdicts_of_known_encoders(tmp_path: Path, name: str) -> None:
     text = page(tmp_path / "out")
     assert overlap in text
     assert regularisation in text
+
+
+def test_verdicts_state_their_rules(tmp_path: Path) -> None:
+    second = 0.675 * NORMAL[:, :1] + np.sqrt(1 - 0.675**2) * NORMAL[:, 1:]
+    codes = np.concatenate([NORMAL[:, :1], second], axis=1)
+    evaluation = judge(
+        tmp_path,
+        ["overlap", "regularisation"],
+        codes=codes,
+        scales=np.full_like(codes, 1e-4),
+    )
+    verdicts, text = evaluation["verdicts"], page(tmp_path / "out")
+    assert verdicts["overlap"]["verdict"] == UNRESOLVED
+    assert "of at most log n = 6.4" in text
+    assert "the mean KL(q(z|x) ‖ p(z)) is" in text
+    assert verdicts["regularisation"]["verdict"] == "mismatched"
+    assert "failed: projections, total correlation, joint MMD." in text
+    assert "Matched needs all of: every marginal" in text
+    assert "that of the prior 0; difference" in text
+    rows = {row["key"].split("/")[1]: row for row in evaluation["metrics"]}
+    assert rows["gaussian_total_correlation"]["note"].startswith("the prior's is 0.0;")
+    assert "total_correlation" not in rows
+    assert rows["gaussian_total_correlation"]["better"] == ""
+
+
+def test_few_data_are_said_to_be_few(tmp_path: Path) -> None:
+    codes = NORMAL[:50]
+    scales = np.full_like(codes, 1e-4)
+    groups = ["overlap", "regularisation"]
+    evaluation = judge(tmp_path, groups, codes=codes, scales=scales)
+    match = evaluation["verdicts"]["regularisation"]
+    assert match["verdict"] == "not resolvable with n = 50 data"
+    assert "too few data to tell: joint MMD." in match["text"]
+    notes = {row["key"]: row["note"] for row in evaluation["metrics"]}
+    expected = "no p-value with fewer than 400 data"
+    assert notes["regularisation/joint_mmd"] == expected
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,14 @@ import tensorflow_probability as tfp
 from cases import FAMILIES, data, family_posterior, make_vae
 
 from tf_decomp.errors import InputError
-from tf_decomp.metrics.encodings import encode_data, sample_aggregate
+from tf_decomp.metrics.encodings import (
+    aggregate_sources,
+    encode_data,
+    sample_aggregate,
+)
 from tf_decomp.metrics.overlap import overlap_report
 from tf_decomp.networks import MLPEncoder
+from tf_decomp.priors import NormalPrior, StudentTPrior
 
 tfd = tfp.distributions
 N = 50
@@ -41,7 +46,64 @@ def test_lookup_table(distance: float, scale: float) -> None:
     assert report.overlap == (1.0, 0.0, 1000)
     assert report.mutual_information == (np.log(N), 0.0, 1000)
     assert report.mutual_information_bound == np.log(N)
-    assert (report.verdict, report.n) == ("lookup table", N)
+    assert report.own_share.value == 1.0
+    assert (report.verdict, report.n) == ("not resolvable with n = 50 data", N)
+
+
+def linear_gaussian(n: int, latent_dim: int, information: float, seed: int = 0) -> Any:
+    """Encodings whose q(z) is N(0, I), and I(x; z) as given."""
+    scale = np.exp(-information / latent_dim)
+    loc = np.random.default_rng(seed).normal(size=(n, latent_dim))
+    return normal(np.sqrt(1 - scale**2) * loc, scale)
+
+
+@pytest.mark.parametrize("information", [39.0, 53.0])
+def test_a_perfect_match_beyond_log_n_is_no_lookup_table(information: float) -> None:
+    posterior = linear_gaussian(1234, 50, information)
+    report = overlap_report(posterior, num_queries=200, prior=NormalPrior(50))
+    assert report.verdict == "not resolvable with n = 1,234 data"
+    assert report.kl is not None
+    # KL(q(z|x) || p) = I + KL(q(z) || p), and the second is 0.
+    assert abs(report.kl.value - information) < 5 * report.kl.standard_error
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2, 5, 10, 50])
+def test_what_is_resolved_is_within_a_nat(latent_dim: int) -> None:
+    n, verdicts = 2000, []
+    for information in (2.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0):
+        posterior = linear_gaussian(n, latent_dim, information)
+        report = overlap_report(posterior, num_queries=300)
+        error = report.mutual_information.standard_error
+        bias = information - report.mutual_information.value
+        verdicts.append(report.verdict == "appropriate")
+        if verdicts[-1]:
+            assert -5 * error < bias < 0.7 + 5 * error
+        else:
+            assert bias > 0.25 - 5 * error
+    assert verdicts == sorted(verdicts, reverse=True)
+    assert verdicts[1]
+    assert not verdicts[-2]
+
+
+def test_the_own_share_is_that_of_the_datum_that_gave_a_code() -> None:
+    posterior = linear_gaussian(200, 2, 4.0)
+    z = sample_aggregate(posterior, 5000, seed=7)
+    log_probs = np.asarray(posterior.log_prob(z[:, None]), np.float64)
+    shares = scipy.special.softmax(log_probs, axis=1)
+    own = shares[np.arange(5000), aggregate_sources(200, 5000, seed=7)]
+    report = overlap_report(posterior, num_queries=5000)
+    error = np.hypot(own.std() / np.sqrt(5000), report.own_share.standard_error)
+    assert abs(report.own_share.value - own.mean()) < 5 * error
+
+
+def test_the_kl_needs_a_prior_that_fits() -> None:
+    posterior = normal(line(1.0), 1.0)
+    assert overlap_report(posterior).kl is None
+    report = overlap_report(posterior, prior=StudentTPrior(2, 3.0))
+    assert report.kl is not None
+    assert report.kl.n == N
+    with pytest.raises(InputError, match=r"event shape \(2,\).* received \(3,\)"):
+        overlap_report(posterior, prior=NormalPrior(3))
 
 
 def test_total_overlap() -> None:

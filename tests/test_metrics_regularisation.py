@@ -54,7 +54,8 @@ def assert_close(estimate: Any, expected: float, num_stderr: float = 5.0) -> Non
 def estimates(report: RegularisationReport) -> list[Any]:
     several = (*report.wasserstein, *report.kolmogorov_smirnov)
     tests = (report.dimensionwise_mmd, report.joint_mmd)
-    return [report.kl, report.inclusive_kl, report.total_correlation, *tests, *several]
+    of_projections = report.projected_kolmogorov_smirnov
+    return [report.kl, report.inclusive_kl, *tests, *several, of_projections]
 
 
 def total_correlation(report: RegularisationReport) -> float:
@@ -68,17 +69,18 @@ MODES = ((0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0))
 
 
 def _same_student_t() -> Any:
-    return tfd.Independent(tfd.StudentT(3.0, tf.zeros([1, 2]), tf.ones([1, 2])), 1)
+    return tfd.Independent(tfd.StudentT(3.0, tf.zeros([N, 2]), tf.ones([N, 2])), 1)
 
 
 def _same_mixture() -> Any:
-    parts = tfd.MultivariateNormalDiag(tf.constant([MODES]), tf.fill([1, 4, 2], 0.5))
-    return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros([1, 4])), parts)
+    locs = tf.tile(tf.constant([MODES]), [N, 1, 1])
+    parts = tfd.MultivariateNormalDiag(locs, tf.fill([N, 4, 2], 0.5))
+    return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros([N, 4])), parts)
 
 
 def _same_spike_and_slab() -> Any:
-    probs = tf.tile(tf.constant([0.2, 0.8])[None, None], [1, 2, 1])
-    scales = tf.tile(tf.constant([1.0, 0.05**0.5])[None, None], [1, 2, 1])
+    probs = tf.tile(tf.constant([0.2, 0.8])[None, None], [N, 2, 1])
+    scales = tf.tile(tf.constant([1.0, 0.05**0.5])[None, None], [N, 2, 1])
     each = tfd.MixtureSameFamily(
         tfd.Categorical(probs=probs), tfd.Normal(tf.zeros_like(scales), scales)
     )
@@ -86,7 +88,7 @@ def _same_spike_and_slab() -> Any:
 
 
 def _same_triangular() -> Any:
-    return tfd.MultivariateNormalTriL(tf.zeros([1, 2]), tf.constant([TRIL]))
+    return tfd.MultivariateNormalTriL(tf.zeros([N, 2]), tf.constant([TRIL] * N))
 
 
 TRIL = [[1.0, 0.0], [0.5, 2.0]]
@@ -116,12 +118,13 @@ def test_equal_distributions(name: str) -> None:
         assert_close(report.total_correlation, correlation)
     for test in (report.dimensionwise_mmd, report.joint_mmd):
         assert_close(test, 0.0)
+        assert test.p_value is not None
         assert test.p_value > 0.01
-        assert abs(test.share) < 0.005
+        assert abs(test.share) < 0.002
     # The 99.9% point of the two-sample Kolmogorov-Smirnov distance.
     critical = scipy.stats.kstwobign.isf(1e-3) * np.sqrt(1 / 10_000 + 1 / 50_000)
     assert max(distance.value for distance in report.kolmogorov_smirnov) < critical
-    assert (report.verdict, report.n) == ("matched", 1)
+    assert (report.verdict, report.n) == ("matched", N)
 
 
 def kernel_mean(density: Callable[[float], float], dimension: int) -> float:
@@ -138,19 +141,20 @@ def test_one_shifted_normal() -> None:
     # Closed forms for every number but the bias of the marginal distances.
     d, shift, scale = 4, 1.0, 1.0
     report = regularisation_report(
-        normal(np.full((1, d), shift), scale), NormalPrior(d)
+        normal(np.full((N, d), shift), scale), NormalPrior(d)
     )
     assert_close(report.kl, d * shift**2 / 2)
     assert_close(report.inclusive_kl, d * shift**2 / 2)
     for wasserstein in report.wasserstein:
         assert_close(wasserstein, shift)
         known = np.sqrt(1 / 10_000 + 1 / 50_000)
-        assert wasserstein.standard_error == pytest.approx(known, rel=0.05)
+        # Codes of one datum count as one: an error from 1,000 numbers.
+        assert wasserstein.standard_error == pytest.approx(known, rel=0.12)
     for distance in report.kolmogorov_smirnov:
         share = scipy.stats.norm.cdf(shift / 2)  # of p(z), at the largest difference
         assert_close(distance, 2 * share - 1)
         error = known * np.sqrt(share * (1 - share))
-        assert distance.standard_error == pytest.approx(error, rel=0.05)
+        assert distance.standard_error == pytest.approx(error, rel=0.12)
     within = kernel_mean(scipy.stats.chi2(d).pdf, d)
     across = kernel_mean(scipy.stats.ncx2(d, d * shift**2 / 2).pdf, d)
     assert_close(report.joint_mmd, 2 * (within - across))
@@ -166,6 +170,7 @@ def test_one_shifted_normal() -> None:
 
 def test_an_aggregate_on_a_line() -> None:
     locs, scales = np.array([-1.5, 0.0, 0.5, 2.0]), np.array([0.5, 1.0, 0.3, 0.4])
+    locs, scales = np.repeat(locs, 100), np.repeat(scales, 100)
     z = np.linspace(-12, 12, 48_001)
     q = scipy.stats.norm(locs[:, None], scales[:, None]).pdf(z).mean(axis=0)
     p = scipy.stats.t(5.0).pdf(z)
@@ -187,14 +192,13 @@ def test_an_aggregate_on_a_line() -> None:
 
 def test_total_correlation() -> None:
     correlation = 0.8
-    tril = [[[1.0, 0.0], [correlation, 0.6]]]
-    posterior = tfd.MultivariateNormalTriL(tf.zeros([1, 2]), tf.constant(tril))
+    tril = [[[1.0, 0.0], [correlation, 0.6]]] * N
+    posterior = tfd.MultivariateNormalTriL(tf.zeros([N, 2]), tf.constant(tril))
     report = regularisation_report(posterior, NormalPrior(2))
     assert_close(report.total_correlation, -0.5 * np.log(1 - correlation**2))
     # Of two far apart, either coordinate tells the other: log 2.
-    report = regularisation_report(
-        normal([[-50.0, -50.0], [50.0, 50.0]], 1.0), NormalPrior(2)
-    )
+    ends = np.repeat([[-50.0, -50.0], [50.0, 50.0]], 50, axis=0)
+    report = regularisation_report(normal(ends, 1.0), NormalPrior(2))
     assert total_correlation(report) == pytest.approx(np.log(2), rel=1e-5)
 
 
@@ -213,13 +217,13 @@ def test_a_matched_aggregate_of_many() -> None:
 
 
 def test_standard_errors_are_the_spread_over_seeds() -> None:
+    # Of a single datum the spread over seeds is all there is.
     posterior, prior = normal([[0.7, 0.0]], [1.3, 0.6]), NormalPrior(2)
     reports = [
         regularisation_report(posterior, prior, num_samples=200, seed=seed)
         for seed in range(10)
     ]
     numbers = np.array([[e[:2] for e in estimates(r)] for r in reports])
-    numbers = np.delete(numbers, 2, axis=1)  # the total correlation is 0
     deviations = numbers[..., 0].std(axis=0, ddof=1)
     ratios = deviations / np.sqrt((numbers[..., 1] ** 2).mean(axis=0))
     # Of one standard deviation from 10 numbers the relative error is 1 / sqrt(18).
@@ -228,22 +232,12 @@ def test_standard_errors_are_the_spread_over_seeds() -> None:
 
 
 def test_the_error_of_the_mmd_is_its_spread() -> None:
-    report = regularisation_report(normal([[1.0]], 1.0), NormalPrior(1), 2)
+    report = regularisation_report(normal(np.ones((N, 1)), 1.0), NormalPrior(1), 2)
     z = np.random.default_rng(0).normal(size=(150, 2, 1000, 1)).astype(np.float32)
     draws = [dimensionwise_mmd(tf.constant(x + 1), tf.constant(y)) for x, y in z]
     spread = np.std(draws, ddof=1)
     for test in (report.dimensionwise_mmd, report.joint_mmd):
         assert abs(test.standard_error / spread - 1) < 5 / np.sqrt(300)
-
-
-def test_p_values_of_equal_distributions_are_uniform() -> None:
-    posterior, prior = normal([[0.0]], 1.0), NormalPrior(1)
-    p_values = [
-        regularisation_report(posterior, prior, 2, seed).joint_mmd.p_value
-        for seed in range(7)
-    ]
-    assert scipy.stats.kstest(p_values, "uniform").pvalue > 1e-3
-    assert min(p_values) > 0.01
 
 
 def test_the_mmd_is_that_of_the_objective() -> None:
@@ -273,7 +267,7 @@ def test_the_mmd_is_that_of_the_objective() -> None:
 def test_heavy_tails_and_spikes_give_no_nan(prior: Any) -> None:
     report = regularisation_report(matching(2, 1e-3), prior)
     for estimate in estimates(report):
-        assert not np.isnan(estimate).any(), report
+        assert not np.isnan(estimate[:2]).any(), report
     assert report.inclusive_kl.value > 100
     assert report.verdict == "mismatched"
 
@@ -330,8 +324,9 @@ def _correlated() -> Any:
     return normal(0.9 * np.concatenate([first, second], axis=1), np.sqrt(0.19))
 
 
+UNRESOLVED = "not resolvable with n = 1,000 data"
 ENCODERS = {
-    "lookup table over the prior": (matching(2, 1e-4), "lookup table", "matched"),
+    "a table of the prior": (matching(2, 1e-4), UNRESOLVED, "matched"),
     "matched": (matching(2, 0.4), "appropriate", "matched"),
     "all equal to the prior": (
         normal(np.zeros((N, 2)), 1.0),
@@ -356,9 +351,9 @@ def test_verdicts(name: str) -> None:
 
 
 def test_one_wrong_dimension_among_many_is_a_mismatch() -> None:
-    loc = np.zeros((1, 20))
-    loc[0, 7] = 0.5
-    report = regularisation_report(normal(loc, 1.0), NormalPrior(20), 2)
-    assert report.joint_mmd.share < 0.005
+    loc = np.zeros((N, 40))
+    loc[:, 7] = 0.5
+    report = regularisation_report(normal(loc, 1.0), NormalPrior(40), 2)
+    assert report.joint_mmd.share < 0.002
     assert np.argmax([d.value for d in report.kolmogorov_smirnov]) == 7
     assert report.verdict == "mismatched"

@@ -80,7 +80,9 @@ def evaluate_run(run_dir: Path, groups: Sequence[str] = tuple(GROUPS)) -> Path:
     files = RunFiles(run_dir)
     _check_groups(groups)
     config, vae, test, posterior = load_finished_run(files)
-    rows, verdicts = _judge_factors(posterior, vae.prior.distribution, groups)
+    rows, verdicts, warnings = _judge_factors(
+        posterior, vae.prior.distribution, test.factors, groups
+    )
     if "likelihood" in groups:
         x = test.examples(slice(_LIKELIHOOD_EXAMPLES))
         rows += likelihood_rows(marginal_log_likelihood(vae, x, _LIKELIHOOD_SAMPLES))
@@ -89,7 +91,6 @@ def evaluate_run(run_dir: Path, groups: Sequence[str] = tuple(GROUPS)) -> Path:
     rows += _judge_codes(
         codes.means, codes.scales, test.factors, categorical, groups, vae.prior
     )
-    warnings = _warnings(posterior, test.factors) if test.factors is not None else []
     texts = [_short(verdicts, factor) for factor in ("overlap", "regularisation")]
     figures = draw_evaluation(files, vae, test, codes, texts)
     _write(files, rows, verdicts, figures, warnings)
@@ -124,8 +125,7 @@ def evaluate_codes(
     if scales is not None:
         posterior = tfd.MultivariateNormalDiag(codes, scales.astype(codes.dtype))
         prior = tfd.MultivariateNormalDiag(np.zeros(codes.shape[1], codes.dtype))
-        rows, verdicts = _judge_factors(posterior, prior, groups)
-        warnings = [] if factors is None else _warnings(posterior, factors)
+        rows, verdicts, warnings = _judge_factors(posterior, prior, factors, groups)
     rows += _judge_codes(codes, scales, factors, (), groups, None)
     files = RunFiles(output_dir)
     if files.config.exists():
@@ -135,12 +135,21 @@ def evaluate_codes(
 
 
 def _judge_factors(
-    posterior: tfd.Distribution, prior: tfd.Distribution, groups: Sequence[str]
-) -> tuple[list[Row], dict[str, dict[str, str]]]:
+    posterior: tfd.Distribution,
+    prior: tfd.Distribution,
+    factors: np.ndarray | None,
+    groups: Sequence[str],
+) -> tuple[list[Row], dict[str, dict[str, str]], list[str]]:
+    """Gives rows, verdicts, and what to know of scores of these encodings."""
     rows: list[Row] = []
     verdicts = {}
+    warnings = []
+    scored = None if {*groups}.isdisjoint(_WARNED) else factors
+    if "overlap" in groups or scored is not None:
+        overlap = overlap_report(posterior, prior=prior)
+    if scored is not None:
+        warnings = _warnings(overlap, scored)
     if "overlap" in groups:
-        overlap = overlap_report(posterior)
         rows += overlap_rows(overlap)
         verdicts["overlap"] = {
             "verdict": overlap.verdict,
@@ -153,7 +162,7 @@ def _judge_factors(
             "verdict": match.verdict,
             "text": _regularisation_text(match),
         }
-    return rows, verdicts
+    return rows, verdicts, warnings
 
 
 def _judge_codes(
@@ -173,9 +182,11 @@ def _judge_codes(
         rows += disentanglement_rows(
             codes, factors, categorical, posterior_scales=scales
         )
-    mapped = None if prior is None else mapped_codes(codes, prior)
+    mapped = None
+    if prior is not None and scales is not None:
+        mapped = mapped_codes(codes, prior)
     if mapped is not None and "disentanglement_mapped" in groups:
-        noise = _mapped_noise(codes, scales, mapped)
+        noise = _mapped_noise(codes, np.asarray(scales), mapped)
         group = "disentanglement_mapped"
         rows += disentanglement_rows(mapped, factors, categorical, group, scale=noise)
     return rows
@@ -191,9 +202,8 @@ def _mapped_noise(
     return np.maximum(noise * ratio, np.finfo(np.float64).tiny)
 
 
-def _warnings(posterior: tfd.Distribution, factors: np.ndarray) -> list[str]:
+def _warnings(report: OverlapReport, factors: np.ndarray) -> list[str]:
     """Gives what a reader of scores must know of the codes that they are of."""
-    report = overlap_report(posterior)
     of, latent_dim = report.n, len(report.posterior_variances)
     count, num_factors = len(report.active), int((np.ptp(factors, axis=0) > 0).sum())
     warnings = []
@@ -214,25 +224,60 @@ def _warnings(posterior: tfd.Distribution, factors: np.ndarray) -> list[str]:
 
 def _overlap_text(report: OverlapReport) -> str:
     bound = format_number(report.mutual_information_bound)
-    return (
+    text = (
         f"A code could have come from {_words(report.overlap)} of "
         f"{format_count(report.n)} data; I(x;z) = {_words(report.mutual_information)} "
-        f"of at most {bound} nats; {len(report.active)} of "
-        f"{len(report.posterior_mean_variances)} units are active."
+        f"of at most log n = {bound} nats; "
+    )
+    if report.kl is not None:
+        text += f"the mean KL(q(z|x) ‖ p(z)) is {_words(report.kl)} nats; "
+    if report.verdict.startswith("not resolvable"):
+        text += (
+            "so near log n I(x;z) may be larger by any amount, and what looks like a "
+            "lookup table may be encodings that overlap among more data; "
+        )
+    return (
+        f"{text}{len(report.active)} of {len(report.posterior_mean_variances)} units "
+        "are active."
     )
 
 
 def _regularisation_text(report: RegularisationReport) -> str:
-    worst = max(estimate.value for estimate in report.kolmogorov_smirnov)
-    text = (
-        f"KL(q(z) ‖ p(z)) = {_words(report.kl)} nats; joint MMD "
-        f"{_words(report.joint_mmd)} (permutation p = {report.joint_mmd.p_value:.3f}); "
-        f"the largest Kolmogorov-Smirnov distance of a marginal is {worst:.2f}"
+    total, joint = report.gaussian_total_correlation, report.joint_mmd
+    correlation = "cannot be told with less than 2 data a dimension"
+    if total is not None:
+        prior = format_number(round(total.prior, 3) + 0.0)  # no -0
+        correlation = f"{_words(total)} nats, that of the prior {prior}"
+    p_value = (
+        f"unknown with {format_count(report.n)} data"
+        if joint.p_value is None
+        else f"{joint.p_value:.3f}"
     )
-    if report.total_correlation is None:
-        return f"{text}."
-    total = _words(report.total_correlation)
-    return f"{text}; the total correlation of q(z) is {total} nats."
+    texts = (
+        "every marginal (largest Kolmogorov-Smirnov distance {value}, at most {limit})",
+        "300 random projections (the same, {value}, at most {limit})",
+        f"Gaussian total correlation ({correlation}; difference {{value}}, at most "
+        "{limit})",
+        f"joint MMD (share {{value}}, at most {{limit}} or permutation p >= 0.01; p "
+        f"{p_value}; MMD {_words(joint)})",
+    )
+    rules = [
+        text.format(value=format_number(part.value), limit=format_number(part.limit))
+        for text, part in zip(texts, report.parts, strict=True)
+    ]
+    words = f"KL(q(z) ‖ p(z)) = {_words(report.kl)} nats; {_failures(report)}. "
+    return f"{words}Matched needs all of: {'; '.join(rules)}."
+
+
+def _failures(report: RegularisationReport) -> str:
+    """Says which parts failed, or which cannot be told."""
+    failed = [part.name for part in report.parts if part.failed]
+    unknown = [part.name for part in report.parts if part.failed is None]
+    if failed:
+        return f"failed: {', '.join(failed)}"
+    if unknown:
+        return f"too few data to tell: {', '.join(unknown)}"
+    return "no part failed"
 
 
 def _words(estimate: Any) -> str:

@@ -82,7 +82,7 @@ def overlap_rows(report: OverlapReport) -> list[Row]:
             "overlap",
             report.overlap,
             bound=report.n,
-            note="data that could have given a code: 1 is a lookup table",
+            note="data that could have given a code: at 1 no two of these n overlap",
         ),
         row(
             "mutual information I(x;z)",
@@ -105,7 +105,16 @@ def overlap_rows(report: OverlapReport) -> list[Row]:
             bound=len(report.posterior_mean_variances),
             note="at least 0.01 of the variance of q(z_d) tells data apart",
         ),
+        *_mean_kl_rows(report.kl),
     ]
+
+
+def _mean_kl_rows(kl: Estimate | None) -> list[Row]:
+    if kl is None:
+        return []
+    note = "I(x;z) + KL(q(z) ‖ p(z))"
+    name = "mean KL(q(z|x) ‖ p(z))"
+    return [Row("overlap", "overlap/kl", name, *kl, unit="nats", note=note)]
 
 
 def regularisation_rows(report: RegularisationReport) -> list[Row]:
@@ -124,14 +133,17 @@ def regularisation_rows(report: RegularisationReport) -> list[Row]:
             note=note,
         )
 
+    given = "the error is over samples, given the encodings"
     rows = [
-        row("KL(q(z) ‖ p(z))", "kl", report.kl, "nats"),
-        row("KL(p(z) ‖ q(z))", "inclusive_kl", report.inclusive_kl, "nats"),
+        row("KL(q(z) ‖ p(z))", "kl", report.kl, "nats", given),
+        row("KL(p(z) ‖ q(z))", "inclusive_kl", report.inclusive_kl, "nats", given),
     ]
     for name in ("dimensionwise_mmd", "joint_mmd"):
         test = getattr(report, name)
         title = name.replace("_mmd", " MMD").replace("dimensionwise", "dimension-wise")
-        note = f"permutation p-value {test.p_value:.3f}"
+        note = "no p-value with fewer than 400 data"
+        if test.p_value is not None:
+            note = f"permutation p-value {test.p_value:.3f}"
         rows.append(row(title, name, test, note=note))
     for title, name in (
         ("Wasserstein-1 of marginals", "wasserstein"),
@@ -141,11 +153,31 @@ def regularisation_rows(report: RegularisationReport) -> list[Row]:
         worst = int(np.argmax([distance.value for distance in distances]))
         note = f"of the worst latent dimension, {worst + 1}"
         rows.append(row(title, name, distances[worst], note=note))
-    if report.total_correlation is not None:
-        total = report.total_correlation
-        rows.append(
-            row("total correlation of q(z)", "total_correlation", total, "nats")
+    name, note = "projected_kolmogorov_smirnov", "of the worst of 300 random ones"
+    distance = report.projected_kolmogorov_smirnov
+    rows.append(row("Kolmogorov-Smirnov of projections", name, distance, note=note))
+    return rows + _total_correlation_rows(report)
+
+
+def _total_correlation_rows(report: RegularisationReport) -> list[Row]:
+    """Gives those there are; the prior's value is the target, not 0."""
+    rows = []
+    gaussian, total = report.gaussian_total_correlation, report.total_correlation
+    key = "regularisation/gaussian_total_correlation"
+    if gaussian is not None:
+        name = "Gaussian total correlation of q(z)"
+        note = (
+            f"the prior's is {round(gaussian.prior, 3) + 0.0}; chance level "
+            f"{gaussian.null_level:.3f} taken off"
         )
+        number = gaussian[:3]
+        rows.append(Row("regularisation", key, name, *number, unit="nats", note=note))
+    if total is not None:
+        key, name = "regularisation/total_correlation", "total correlation of q(z)"
+        prior = report.prior_total_correlation
+        target = "not known" if prior is None else round(prior.value, 3) + 0.0
+        note = f"the prior's is {target}; the error is given the encodings"
+        rows.append(Row("regularisation", key, name, *total, unit="nats", note=note))
     return rows
 
 
@@ -238,7 +270,7 @@ def disentanglement_rows(
     factors: np.ndarray,
     categorical: Sequence[int],
     group: str = "disentanglement",
-    **known: np.ndarray | None,
+    **known: Any,
 ) -> list[Row]:
     """Gives the rows of all disentanglement metrics.
 

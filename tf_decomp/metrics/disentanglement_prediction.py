@@ -124,8 +124,8 @@ def dci_disentanglement(
         sampled = mean_scores(samples).tolist()
     errors = np.std(values, axis=0, ddof=1) / np.sqrt(_NUM_PARTS)
     estimates = [
-        labelled.estimate(*row, n, of_samples)
-        for *row, of_samples in zip(
+        labelled.estimate(value, error, chance, value_all, n, of_samples)
+        for value, error, chance, value_all, of_samples in zip(
             means, errors, np.transpose(chances), means_all, sampled, strict=True
         )
     ]

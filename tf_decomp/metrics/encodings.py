@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the metrics on encodings share: encoding data, sampling q(z), errors."""
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -92,14 +93,43 @@ def check_posterior(posterior: tfd.Distribution, num_samples: int) -> tfd.Distri
     return plain(posterior)
 
 
+def posterior_seed(posterior: tfd.Distribution) -> int:
+    """Gives a seed that is a digest of all parameters, so that runs draw apart.
+
+    Numbers of one seed for every run would share their noise: what is rare would be
+    so in all of them at once.
+
+    Args:
+        posterior: From `check_posterior`.
+    """
+    digest = hashlib.blake2b(digest_size=4)
+    for parameter in tf.nest.flatten(posterior, expand_composites=True):
+        digest.update(np.ascontiguousarray(parameter).data)
+    return int.from_bytes(digest.digest(), "big") >> 1  # an int32, not negative
+
+
+def aggregate_sources(n: int, num_samples: int, seed: int) -> np.ndarray:
+    """Gives the datum [num_samples] of each row of `sample_aggregate`.
+
+    Args:
+        n: Number of data.
+        num_samples: How many.
+        seed: Same seed, same data.
+    """
+    rounds = np.tile(np.arange(n), (-(-num_samples // n), 1))
+    rng = np.random.default_rng(seed)
+    return rng.permuted(rounds, axis=1).ravel()[:num_samples]
+
+
 def sample_aggregate(
     posterior: tfd.Distribution, num_samples: int, seed: int
 ) -> tf.Tensor:
     """Gives samples [num_samples, latent_dim] of q(z) = (1/n) sum_i q(z|x_i).
 
     Each z is drawn from q(z|x_i), i uniform; data are repeated only when there are
-    fewer than samples, and then about equally often. That varies no more than
-    independent draws, so that standard errors of independent ones are safe.
+    fewer than samples, and then equally often but for one. That varies no more than
+    independent draws, so that standard errors of independent ones are safe. The
+    first n rows are of different data.
 
     Args:
         posterior: Batch shape [n], event shape [latent_dim].
@@ -108,8 +138,8 @@ def sample_aggregate(
     """
     n = posterior.batch_shape[0]
     draws = posterior.sample(-(-num_samples // n), seed=stateless_seed(seed))
-    chosen = np.random.default_rng(seed).permutation(n * draws.shape[0])
-    return tf.gather(tf.reshape(draws, [-1, draws.shape[-1]]), chosen[:num_samples])
+    rows = np.arange(num_samples) // n * n + aggregate_sources(n, num_samples, seed)
+    return tf.gather(tf.reshape(draws, [-1, draws.shape[-1]]), rows)
 
 
 def marginals(posterior: tfd.Distribution) -> tfd.Distribution | None:

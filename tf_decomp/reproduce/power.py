@@ -99,12 +99,12 @@ def simulate(claim: str, repetitions: int = 400, seed: int = 0) -> Rates:
         ]
         for truth in (False, True)
     }
-    shares = (
-        verdicts[False].count(SUPPORTED),
-        verdicts[True].count(NOT_SUPPORTED),
-        verdicts[True].count(SUPPORTED),
+    return Rates(
+        verdicts[False].count(SUPPORTED) / repetitions,
+        verdicts[True].count(NOT_SUPPORTED) / repetitions,
+        verdicts[True].count(SUPPORTED) / repetitions,
+        repetitions,
     )
-    return Rates(*(count / repetitions for count in shares), repetitions)
 
 
 def power_table(repetitions: int = 2000) -> str:

@@ -66,9 +66,8 @@ def judge_claim(name: str, results_dir: Path) -> dict[str, Any]:
             pending = f"{INCOMPLETE} ({count} of {planned})"
 
     def judged(judge: Callable[[Sequence[Row]], Judged]) -> dict[str, Any]:
-        verdict, evidence = (pending if first else NOT_RUN), []
-        if not verdict:
-            verdict, evidence = judge(rows)
+        pause = pending if first else NOT_RUN
+        verdict, evidence = (pause, []) if pause else judge(rows)
         return {"verdict": verdict, "evidence": [n._asdict() for n in evidence]}
 
     commands = [
