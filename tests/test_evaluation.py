@@ -408,7 +408,7 @@ def test_dsprites_run_under_a_student_t_prior(tmp_path: Path) -> None:
         [row["name"] for row in rows if row["group"] == group]
         for group in ("disentanglement", "disentanglement_mapped")
     )
-    assert len(plain) == 9
+    assert len(plain) == 12
     assert plain == mapped
     # Ranks survive a monotone map, and MIG sees only ranks.
     mig = [row["value"] for row in rows if row["name"] == "MIG"]

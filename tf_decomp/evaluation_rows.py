@@ -282,35 +282,8 @@ def disentanglement_rows(
         **known: What is known of the posteriors' scales, as `active_dimensions` takes
             it: `scale` or `posterior_scales`.
     """
-    vae = factor_vae_score(codes, factors, **known)
-    dci = dci_disentanglement(codes, factors, categorical=categorical, **known)
-    modularity = modularity_explicitness(codes, factors, **known)
-    sap = sap_score(codes, factors, categorical=categorical, **known)
-    shares = info_mec(codes, factors, **known)
-    scores: dict[str, Any] = {
-        "FactorVAE score": vae,
-        "BetaVAE score": beta_vae_score(codes, factors, **known),
-        "MIG": mutual_information_gap(codes, factors, **known),
-        "InfoM (modularity)": shares,
-        "InfoC (compactness)": shares.compactness,
-        "InfoE (explicitness)": shares.explicitness,
-        "DCI disentanglement": dci,
-        "DCI completeness": dci.completeness,
-        "DCI informativeness": dci.informativeness,
-        "SAP": sap,
-        "modularity": modularity,
-        "explicitness": modularity.explicitness,
-    }
-    margin = f"margin of the vote {vae.margin:.3f}"
-
-    def note(name: str, score: Any) -> str:
-        parts = [margin] if name == "FactorVAE score" else []
-        if vae.dropped:
-            parts.append(f"nothing dropped: {score.value_all:.3f}")
-        if score.value_sampled is not None:
-            parts.append(f"sampled codes: {score.value_sampled:.3f}")
-        return "; ".join(parts)
-
+    scores = _scores(codes, factors, categorical, known)
+    margin = scores["FactorVAE score"].margin
     return [
         Row(
             group,
@@ -323,13 +296,47 @@ def disentanglement_rows(
             chance_standard_error=score.chance_standard_error,
             bound=1.0,
             better="higher",
-            note=note(name, score),
+            note=_score_note(score, margin if name == "FactorVAE score" else None),
             value_all=score.value_all,
-            dropped=vae.dropped,
+            dropped=score.dropped,
             value_sampled=score.value_sampled,
         )
         for name, score in scores.items()
     ]
+
+
+def _scores(
+    codes: np.ndarray,
+    factors: np.ndarray,
+    categorical: Sequence[int],
+    known: dict[str, Any],
+) -> dict[str, Any]:
+    dci = dci_disentanglement(codes, factors, categorical=categorical, **known)
+    shares = info_mec(codes, factors, **known)
+    modularity = modularity_explicitness(codes, factors, **known)
+    return {
+        "FactorVAE score": factor_vae_score(codes, factors, **known),
+        "BetaVAE score": beta_vae_score(codes, factors, **known),
+        "MIG": mutual_information_gap(codes, factors, **known),
+        "InfoM (modularity)": shares,
+        "InfoC (compactness)": shares.compactness,
+        "InfoE (explicitness)": shares.explicitness,
+        "DCI disentanglement": dci,
+        "DCI completeness": dci.completeness,
+        "DCI informativeness": dci.informativeness,
+        "SAP": sap_score(codes, factors, categorical=categorical, **known),
+        "modularity": modularity,
+        "explicitness": modularity.explicitness,
+    }
+
+
+def _score_note(score: Any, margin: float | None) -> str:
+    parts = [] if margin is None else [f"margin of the vote {margin:.3f}"]
+    if score.dropped:
+        parts.append(f"nothing dropped: {score.value_all:.3f}")
+    if score.value_sampled is not None:
+        parts.append(f"sampled codes: {score.value_sampled:.3f}")
+    return "; ".join(parts)
 
 
 def marginal_distribution(prior: Prior) -> Callable[[np.ndarray], np.ndarray] | None:

@@ -2,6 +2,7 @@
 """Judging a representation: from plain arrays, posteriors or a model."""
 
 from tf_decomp.metrics.binned_information import mutual_information
+from tf_decomp.metrics.codes import active_dimensions
 from tf_decomp.metrics.disentanglement import (
     FactorVAEScore,
     beta_vae_score,
@@ -19,7 +20,7 @@ from tf_decomp.metrics.disentanglement_prediction import (
 )
 from tf_decomp.metrics.disentanglement_shares import InfoMEC, info_mec
 from tf_decomp.metrics.encodings import encode_data
-from tf_decomp.metrics.estimates import Estimate, active_dimensions
+from tf_decomp.metrics.estimates import Estimate
 from tf_decomp.metrics.likelihood import (
     MarginalLogLikelihood,
     marginal_log_likelihood,

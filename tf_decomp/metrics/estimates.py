@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the metrics on arrays share: checks, active dimensions, errors, chance."""
+"""What the metrics on codes and factors share: checks, standard errors, chance."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tf_decomp.errors import InputError
+from tf_decomp.metrics.codes import (
+    check_codes,
+    sample_codes,
+    standard_deviations,
+    tell_active,
+)
 
 NUM_PERMUTATIONS = 5
-
-# A share of 0.01 is 0.005 nats of a normal dimension: with a thousand data nobody
-# could use less, and networks leave 0.001 to 0.008 in dimensions that they gave up.
-ACTIVE_SHARE = 0.01
 
 _MIN_ROWS = 50
 _TAIL = 0.001
@@ -117,132 +119,6 @@ class LabelledCodes(NamedTuple):
             value_sampled,
             self.judged_by,
         )
-
-
-def check_codes(codes: ArrayLike) -> np.ndarray:
-    """Returns codes [n, latent_dim] as a finite numeric array of its own type.
-
-    Raises:
-        InputError: the shape or the type is another, or a value is not finite.
-    """
-    array = np.asarray(codes)
-    if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
-        raise InputError(
-            "codes must be a float array [n, latent_dim]; received "
-            f"{array.dtype} {list(array.shape)}; pass one row for each datum"
-        )
-    bad = array.size - int(np.isfinite(array).sum())
-    if bad:
-        raise InputError(
-            f"codes must be finite; received {bad} values that are not; "
-            "mend the encoder or leave these rows out"
-        )
-    return array
-
-
-def standard_deviations(codes: np.ndarray) -> np.ndarray:
-    """Returns [latent_dim] standard deviations, exactly 0 where only rounding varies.
-
-    A spread of a few units in the last place of the codes' own type is rounding.
-    """
-    resolution = np.finfo(codes.dtype).eps if codes.dtype.kind == "f" else 0.0
-    magnitude = np.abs(codes).max(axis=0).astype(np.float64)
-    # Relative to the magnitude no square overflows or underflows.
-    relative = codes / np.where(magnitude > 0.0, magnitude, 1.0)
-    constant = np.ptp(relative, axis=0) <= 8.0 * resolution
-    return np.where(constant, 0.0, magnitude * relative.std(axis=0))
-
-
-def active_dimensions(
-    codes: ArrayLike,
-    scale: ArrayLike | None = None,
-    *,
-    posterior_scales: ArrayLike | None = None,
-) -> np.ndarray:
-    """Returns which dimensions carry anything: the one rule of all metrics.
-
-    Dimension d of posterior means mu and scales sigma is active when
-
-        Var(mu_d) / (Var(mu_d) + E[sigma_d^2]) >= 0.01,
-
-    moments over the data: the share of the variance of q(z_d) that tells data apart,
-    0.005 nats of a normal dimension. It does not change with the unit of a dimension,
-    and no dimension changes another's. From codes alone a collapsed dimension cannot
-    be told from a small one: only what is constant to rounding is then inactive.
-
-    Args:
-        codes: [n, latent_dim] encodings, e.g. posterior means.
-        scale: standard deviation of the noise about the codes where it is the same
-            for all data, a number or [latent_dim].
-        posterior_scales: [n, latent_dim] standard deviations of q(z_d|x).
-
-    Returns:
-        [latent_dim] bool.
-
-    Raises:
-        InputError: an argument is unusable, or both scales are given.
-
-    Example:
-        >>> codes = np.random.default_rng(0).normal(size=(100, 3)) * [1.0, 9.0, 1e-3]
-        >>> active_dimensions(codes, posterior_scales=np.ones((100, 3))).tolist()
-        [True, True, False]
-    """
-    return tell_active(check_codes(codes), scale, posterior_scales)[0]
-
-
-def tell_active(
-    codes: np.ndarray, scale: ArrayLike | None, posterior_scales: ArrayLike | None
-) -> tuple[np.ndarray, str]:
-    """Returns `active_dimensions` of checked codes, and what they are known from."""
-    noise, judged_by = _noise(codes, scale, posterior_scales)
-    deviations = standard_deviations(codes)
-    least = (ACTIVE_SHARE / (1.0 - ACTIVE_SHARE)) ** 0.5
-    return (deviations > 0.0) & (deviations >= least * noise), judged_by
-
-
-def sample_codes(codes: np.ndarray, scales: ArrayLike, seed: int) -> np.ndarray:
-    """Returns codes [n, latent_dim] with normal noise of these scales."""
-    noise = np.random.default_rng([seed, 1]).standard_normal(codes.shape)
-    return codes + np.asarray(scales) * noise
-
-
-def _noise(
-    codes: np.ndarray, scale: ArrayLike | None, posterior_scales: ArrayLike | None
-) -> tuple[np.ndarray, str]:
-    """Returns the root of E[sigma_d^2] [latent_dim], and what it is known from."""
-    if posterior_scales is None:
-        if scale is None:
-            return np.zeros(codes.shape[1]), "codes alone"
-        return _check_scale(scale, codes.shape[1]), "scale"
-    if scale is not None:
-        raise InputError(
-            "scale and posterior_scales both say how wide the posteriors are; pass one"
-        )
-    scales = np.asarray(posterior_scales)
-    usable = scales.shape == codes.shape and scales.dtype.kind in "fiu"
-    if not usable or not np.isfinite(scales).all() or (scales < 0).any():
-        raise InputError(
-            f"posterior_scales must be standard deviations {list(codes.shape)}, finite "
-            f"and not negative; received {scales.dtype} {list(scales.shape)}; pass "
-            "the posterior's stddev()"
-        )
-    scales = scales.astype(np.float64)
-    largest = scales.max(axis=0)
-    # Relative to the largest no square overflows or underflows.
-    relative = scales / np.where(largest > 0.0, largest, 1.0)
-    return largest * np.sqrt((relative**2).mean(axis=0)), "posterior scales"
-
-
-def _check_scale(scale: ArrayLike, latent_dim: int) -> np.ndarray:
-    noise = np.asarray(scale)
-    usable = noise.shape in ((), (latent_dim,)) and noise.dtype.kind in "fiu"
-    if not usable or not (np.isfinite(noise) & (noise > 0.0)).all():
-        raise InputError(
-            f"scale must be a positive number or [{latent_dim}] of them; "
-            f"received {np.array2string(noise, threshold=6)}; "
-            "pass the standard deviation of the noise about the codes"
-        )
-    return np.broadcast_to(noise.astype(np.float64), (latent_dim,))
 
 
 def label_codes(

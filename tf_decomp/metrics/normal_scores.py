@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
 from tf_decomp.errors import InputError
-from tf_decomp.metrics.estimates import check_codes
+from tf_decomp.metrics.codes import check_codes
 
 
 def normal_scores(

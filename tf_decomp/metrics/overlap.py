@@ -9,13 +9,13 @@ from tensorflow_probability import distributions as tfd
 
 from tf_decomp.divergences import kl_divergence
 from tf_decomp.errors import InputError
+from tf_decomp.metrics.codes import active_dimensions
 from tf_decomp.metrics.encodings import (
     check_posterior,
     marginals,
     mean_estimate,
     sample_aggregate,
 )
-from tf_decomp.metrics.estimates import active_dimensions
 from tf_decomp.objective_means import Estimate
 from tf_decomp.priors import Prior, as_prior
 from tf_decomp.randomness import stateless_seed

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
-from tf_decomp.metrics.estimates import (
+from tf_decomp.metrics.codes import (
     check_codes,
     sample_codes,
     standard_deviations,

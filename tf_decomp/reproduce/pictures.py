@@ -144,22 +144,28 @@ def draw_fig5(rows: Sequence[Row]) -> Figure:
         panel.set_ylabel("mean of $|z_d|$")
     panels[-1].set_xlabel("latent dimension d")
     panels[-1].xaxis.get_major_locator().set_params(integer=True)
-    frames = choose(rows, "pixels")
+    _draw_frames(lower, choose(rows, "pixels"))
+    text = (
+        "Above: bars \N{PLUS-MINUS SIGN}2 standard errors. Below: the datum, then "
+        "decoded from $z_d$ to $z_d$ + sign($z_d$)."
+    )
+    if networks:
+        text += f"\nThe network of median sparsity of {len(networks)}: seed {seed:g}."
+    write_caption(figure, rows, text)
+    return figure
+
+
+def _draw_frames(figure: Any, frames: Sequence[Row]) -> None:
+    """Draws a column of images for each datum that is moved."""
     data = list(dict.fromkeys(row["datum"] for row in frames))
     steps = sorted({row["step"] for row in frames})
-    images = lower.subplots(len(steps), len(data), squeeze=False)
+    images = figure.subplots(len(steps), len(data), squeeze=False)
     for column, datum in zip(images.T, data, strict=True):
         for panel, step in zip(column, steps, strict=True):
             (row,) = choose(frames, "pixels", datum=datum, step=step)
             panel.imshow(_image(row["pixels"]), cmap="gray", vmin=0, vmax=255)
             panel.axis("off")
         column[0].set_title(f"{row['class']}\n$z_{{{row['dimension']:g}}}$", fontsize=8)
-    text = "Above: bars \N{PLUS-MINUS SIGN}2 standard errors. Below: the datum, then "
-    text += "decoded from $z_d$ to $z_d$ + sign($z_d$)."
-    if networks:
-        text += f"\nThe network of median sparsity of {len(networks)}: seed {seed:g}."
-    write_caption(figure, rows, text)
-    return figure
 
 
 def _cells(rows: Sequence[Row]) -> list[tuple[float, float]]:

@@ -15,11 +15,10 @@ from tf_decomp.reproduce.claims import CLAIMS
 from tf_decomp.reproduce.definitions import FIGURES
 from tf_decomp.reproduce.statistics import NOT_SUPPORTED, SUPPORTED, Row
 
-Means = dict[str, float]
-Cell = dict[str, Any]
+_Cell = dict[str, Any]
 
 
-class Spread(NamedTuple):
+class _Spread(NamedTuple):
     """Standard deviations between networks of a cell.
 
     Attributes:
@@ -33,19 +32,19 @@ class Spread(NamedTuple):
 
 # From pilots; of numbers that a claim divides by each other, in shares of the mean.
 SPREADS = {
-    "factor_vae_score": Spread(0.05, 0.07),
-    "log_likelihood/fig2": Spread(0.1, 0.2),
-    "log_overlap": Spread(0.0, 0.9),
-    "off_mode_mass": Spread(0.03, 0.09),
-    "inclusive_kl": Spread(0.0, 0.1),
-    "joint_mmd": Spread(0.0, 0.15),
-    "rarest_mode_share": Spread(0.0, 0.01),
-    "hoyer": Spread(0.005, 0.01),
-    "log_likelihood/fig4": Spread(2.0, 4.0),
-    "mmd": Spread(0.01, 0.05),
-    "class_share": Spread(0.0, 0.02),
-    "region_share": Spread(0.0, 0.02),
-    "swap_share": Spread(0.0, 0.01),
+    "factor_vae_score": _Spread(0.05, 0.07),
+    "log_likelihood/fig2": _Spread(0.1, 0.2),
+    "log_overlap": _Spread(0.0, 0.9),
+    "off_mode_mass": _Spread(0.03, 0.09),
+    "inclusive_kl": _Spread(0.0, 0.1),
+    "joint_mmd": _Spread(0.0, 0.15),
+    "rarest_mode_share": _Spread(0.0, 0.01),
+    "hoyer": _Spread(0.005, 0.01),
+    "log_likelihood/fig4": _Spread(2.0, 4.0),
+    "mmd": _Spread(0.01, 0.05),
+    "class_share": _Spread(0.0, 0.02),
+    "region_share": _Spread(0.0, 0.02),
+    "swap_share": _Spread(0.0, 0.01),
 }
 
 
@@ -130,9 +129,9 @@ def power_table(repetitions: int = 2000) -> str:
 
 def _networks(
     figure: str,
-    cells: Sequence[Cell],
+    cells: Sequence[_Cell],
     rng: np.random.Generator,
-    **means: Callable[[Cell], float],
+    **means: Callable[[_Cell], float],
 ) -> list[Row]:
     """Gives one row a cell and planned seed: means and normal spread."""
     rows: list[Row] = []
@@ -151,14 +150,14 @@ def _fig2(
     gains: dict[tuple[Any, ...], float],
 ) -> Callable[[np.random.Generator], list[Row]]:
     """Draws Figure 2 with gains of the score by (prior, beta or df)."""
-    cells: list[Cell] = [
+    cells: list[_Cell] = [
         {"prior": prior, "beta": beta}
         for prior in ("normal", "normal_pca", "normal_learnt")
         for beta in ((1.0, 2.0, 4.0) if prior == "normal" else (1.0, 4.0))
     ]
     cells += [{"prior": "student_t", "df": df, "beta": 1.0} for df in (3.0, 7.0)]
 
-    def gain(cell: Cell) -> float:
+    def gain(cell: _Cell) -> float:
         key = cell["prior"], cell.get("df", cell["beta"])
         return gains.get(key, gains.get((cell["prior"],), 0.0))
 
@@ -210,11 +209,11 @@ def _c4(true: bool, rng: np.random.Generator) -> list[Row]:
     return top + bottom
 
 
-def _fig4(rng: np.random.Generator, **means: Callable[[Cell], float]) -> list[Row]:
+def _fig4(rng: np.random.Generator, **means: Callable[[_Cell], float]) -> list[Row]:
     alphas = (0.0, 10.0, 100.0, 1000.0)
     kinds = [(0.8, 0.05, beta) for beta in (0.1, 1.0, 5.0)]
     kinds += [(0.0, 0.05, 1.0), (0.8, 0.0025, 1.0)]
-    cells: list[Cell] = [
+    cells: list[_Cell] = [
         {"gamma": gamma, "spike_variance": variance, "beta": beta, "alpha": alpha}
         for gamma, variance, beta in kinds
         for alpha in alphas
@@ -225,7 +224,7 @@ def _fig4(rng: np.random.Generator, **means: Callable[[Cell], float]) -> list[Ro
 def _c5(true: bool, rng: np.random.Generator) -> list[Row]:
     gain = 0.15 if true else 0.1
 
-    def hoyer(cell: Cell) -> float:
+    def hoyer(cell: _Cell) -> float:
         if not cell["gamma"]:
             return 0.2
         return 0.5 if cell["alpha"] else 0.5 - gain
@@ -236,7 +235,7 @@ def _c5(true: bool, rng: np.random.Generator) -> list[Row]:
 def _c6(true: bool, rng: np.random.Generator) -> list[Row]:
     cost = 25.0 if true else 50.0  # of alpha; that of beta is 100
 
-    def fit(cell: Cell) -> float:
+    def fit(cell: _Cell) -> float:
         return 1100.0 - cost * (cell["alpha"] > 0) - 100.0 * cell["beta"] / 4.9
 
     return _fig4(rng, log_likelihood=fit)
@@ -245,7 +244,7 @@ def _c6(true: bool, rng: np.random.Generator) -> list[Row]:
 def _c7(true: bool, rng: np.random.Generator) -> list[Row]:
     harder = 1.2 if true else 1.0
 
-    def mmd(cell: Cell) -> float:
+    def mmd(cell: _Cell) -> float:
         return (harder if cell["gamma"] else 1.0) * (0.7 if cell["alpha"] else 1.0)
 
     return _fig4(rng, mmd=mmd)
@@ -254,7 +253,7 @@ def _c7(true: bool, rng: np.random.Generator) -> list[Row]:
 def _c8(true: bool, rng: np.random.Generator) -> list[Row]:
     harm = 0.03 if true else 0.0
 
-    def hoyer(cell: Cell) -> float:
+    def hoyer(cell: _Cell) -> float:
         return 0.4 - harm * (cell["beta"] < 1.0) - 0.1 * (cell["beta"] > 1.0)
 
     return _fig4(rng, hoyer=hoyer)
