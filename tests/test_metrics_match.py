@@ -83,7 +83,7 @@ def mmd_kernel(
     return kernels(of_q, of_p, n)[1], own_seed
 
 
-@pytest.mark.parametrize("n", [400, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [400, 10_000])
 def test_p_values_of_an_exact_match_are_below_5_percent_in_5_percent(n: int) -> None:
     # With many z of a datum and one sample of the prior for all: 43% and 13%.
     p_values = [
