@@ -120,7 +120,7 @@ def evaluate_codes(
     codes = arrays["codes"]
     scales, factors = arrays.get("scales"), arrays.get("factors")
     rows: list[Row] = []
-    verdicts: dict[str, dict[str, str]] = {}
+    verdicts: dict[str, dict[str, Any]] = {}
     warnings = [_CODES_ALONE]
     if scales is not None:
         posterior = tfd.MultivariateNormalDiag(codes, scales.astype(codes.dtype))
@@ -139,10 +139,10 @@ def _judge_factors(
     prior: tfd.Distribution,
     factors: np.ndarray | None,
     groups: Sequence[str],
-) -> tuple[list[Row], dict[str, dict[str, str]], list[str]]:
+) -> tuple[list[Row], dict[str, dict[str, Any]], list[str]]:
     """Gives rows, verdicts, and what to know of scores of these encodings."""
     rows: list[Row] = []
-    verdicts = {}
+    verdicts: dict[str, dict[str, Any]] = {}
     warnings = []
     scored = None if {*groups}.isdisjoint(_WARNED) else factors
     if "overlap" in groups or scored is not None:
@@ -160,7 +160,9 @@ def _judge_factors(
         rows += regularisation_rows(match)
         verdicts["regularisation"] = {
             "verdict": match.verdict,
-            "text": _regularisation_text(match),
+            "text": f"KL(q(z) ‖ p(z)) = {_words(match.kl)} nats; {_failures(match)}. "
+            "Matched needs all of:",
+            "parts": _match_rules(match),
         }
     return rows, verdicts, warnings
 
@@ -242,7 +244,8 @@ def _overlap_text(report: OverlapReport) -> str:
     )
 
 
-def _regularisation_text(report: RegularisationReport) -> str:
+def _match_rules(report: RegularisationReport) -> list[str]:
+    """Says what each part of the verdict is judged by, and its number."""
     total, joint = report.gaussian_total_correlation, report.joint_mmd
     correlation = "cannot be told with less than 2 data a dimension"
     if total is not None:
@@ -261,12 +264,10 @@ def _regularisation_text(report: RegularisationReport) -> str:
         f"joint MMD (share {{value}}, at most {{limit}} or permutation p >= 0.01; p "
         f"{p_value}; MMD {_words(joint)})",
     )
-    rules = [
+    return [
         text.format(value=format_number(part.value), limit=format_number(part.limit))
         for text, part in zip(texts, report.parts, strict=True)
     ]
-    words = f"KL(q(z) ‖ p(z)) = {_words(report.kl)} nats; {_failures(report)}. "
-    return f"{words}Matched needs all of: {'; '.join(rules)}."
 
 
 def _failures(report: RegularisationReport) -> str:
@@ -284,7 +285,7 @@ def _words(estimate: Any) -> str:
     return format_estimate(estimate.value, estimate.standard_error)
 
 
-def _short(verdicts: dict[str, dict[str, str]], factor: str) -> str:
+def _short(verdicts: dict[str, dict[str, Any]], factor: str) -> str:
     if factor not in verdicts:
         return ""
     verdict = verdicts[factor]

@@ -139,14 +139,15 @@ def _training_sections(
     return sections
 
 
-def _verdicts(evaluation: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Gives title, verdict and text of each factor, and the anchor of its numbers."""
+def _verdicts(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Gives title, verdict, text and parts of each factor, and its numbers' anchor."""
     measured = {metric.get("group") for metric in evaluation.get("metrics") or ()}
     return [
         {
             "title": _FACTORS.get(key, key.replace("_", " ").capitalize()),
             "verdict": verdict.get("verdict") or "",
             "text": verdict.get("text") or "",
+            "parts": verdict.get("parts") or (),
             "anchor": group_anchor(key) if key in measured else "",
         }
         for key, verdict in evaluation["verdicts"].items()
