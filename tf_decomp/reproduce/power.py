@@ -30,18 +30,22 @@ class _Spread(NamedTuple):
     network: float
 
 
-# From pilots; of numbers that a claim divides by each other, in shares of the mean.
+# Figure 2: what is left of the pilots' scores without their cells' and seeds' means is
+# 0.053 (8 degrees of freedom); 0.07 is the upper end of its 80% interval. Nothing was
+# shared by a seed. Figure 3: ten pilots a cell, of which some are a blob at beta 1 and
+# most at 1.2. Figure 4: two pilots a cell of a tenth of the training, and a margin.
+# Figure 5: guesses.
 SPREADS = {
-    "factor_vae_score": _Spread(0.05, 0.07),
-    "log_likelihood/fig2": _Spread(0.1, 0.2),
+    "factor_vae_score": _Spread(0.0, 0.07),
+    "log_likelihood/fig2": _Spread(0.0, 0.6),
     "log_overlap": _Spread(0.0, 0.9),
-    "off_mode_mass": _Spread(0.03, 0.09),
+    "off_mode_mass": _Spread(0.13, 0.15),
     "inclusive_kl": _Spread(0.0, 0.1),
     "joint_mmd": _Spread(0.0, 0.15),
     "rarest_mode_share": _Spread(0.0, 0.01),
     "hoyer": _Spread(0.005, 0.01),
-    "log_likelihood/fig4": _Spread(2.0, 4.0),
-    "mmd": _Spread(0.01, 0.05),
+    "log_likelihood/fig4": _Spread(2.0, 5.0),
+    "mmd": _Spread(0.02, 0.12),
     "class_share": _Spread(0.0, 0.02),
     "region_share": _Spread(0.0, 0.02),
     "swap_share": _Spread(0.0, 0.01),
@@ -242,10 +246,10 @@ def _c6(true: bool, rng: np.random.Generator) -> list[Row]:
 
 
 def _c7(true: bool, rng: np.random.Generator) -> list[Row]:
-    harder = 1.2 if true else 1.0
+    harder = 1.6 if true else 1.0
 
     def mmd(cell: _Cell) -> float:
-        return (harder if cell["gamma"] else 1.0) * (0.7 if cell["alpha"] else 1.0)
+        return (harder if cell["gamma"] else 1.0) * (0.4 if cell["alpha"] else 1.0)
 
     return _fig4(rng, mmd=mmd)
 
@@ -291,7 +295,9 @@ SCENARIOS = {
     "C4": Scenario("off-mode mass as at beta 1", "off-mode mass .10 above beta 1", _c4),
     "C5": Scenario("0.10 above alpha 0", "0.15 above alpha 0", _c5),
     "C6": Scenario("alpha costs half of beta", "a quarter", _c6),
-    "C7": Scenario("equal MMD of both gammas", "a fifth more at gamma 0.8", _c7),
+    "C7": Scenario(
+        "equal MMD of both gammas", "falls to .4, .6 more at gamma 0.8", _c7
+    ),
     "C8": Scenario("low beta harms by 0", "by .03", _c8),
     "C9": Scenario("moves as swaps", "moves .15 above", _c9),
     "C13": Scenario("bias half of the truth at 64", ".70 of it", _c13),
