@@ -2,19 +2,29 @@
 """What the figures are computed by: classes, estimators, theorems."""
 
 import itertools
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.stats
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
-from tf_decomp.priors import NormalPrior, StudentTPrior
+from tf_decomp.priors import NormalMixturePrior, NormalPrior, StudentTPrior
 from tf_decomp.reproduce import estimators
-from tf_decomp.reproduce.classes import class_share, region_of_change
+from tf_decomp.reproduce.classes import (
+    _move,
+    class_share,
+    region_of_change,
+    swap_share,
+)
 from tf_decomp.reproduce.estimators import (
     aggregate_kl,
     estimator_rows,
     log_aggregates,
 )
+from tf_decomp.reproduce.measures import _off_mode_mass
 from tf_decomp.reproduce.samples import choose
 from tf_decomp.reproduce.statistics import Row
 from tf_decomp.reproduce.theorems import log_integral, toy_data
@@ -58,6 +68,59 @@ def test_region_of_change() -> None:
     assert share < 0.3
     assert area <= 0.25
     assert region_of_change(np.zeros((32, 32))) == (0.0, 0.0)
+
+
+def test_swaps_within_a_class() -> None:
+    images = np.zeros((5, 32, 32))
+    images[1, 3:7, 3:7] = 1.0  # of class 0: one region appears and goes
+    images[3, 3:7, 3:7] = images[3, 20:24, 20:24] = 1.0  # of class 1: two regions
+    labels = np.array([0, 0, 1, 1, 2])  # nothing to swap the last for
+    assert swap_share(images, labels) == pytest.approx((1.0 + 1.0 + 0.5 + 0.5) / 4)
+    assert np.isnan(swap_share(images[:1], labels[:1]))
+
+
+class Decoder:
+    """Decodes codes to images that are their outer products."""
+
+    data_shape = (2, 2, 1)
+
+    def decode(self, z: np.ndarray) -> Any:
+        images = np.einsum("ni,nj->nij", z[:, :2], z[:, :2])[..., None]
+        return tfd.Deterministic(tf.constant(images))
+
+
+def test_the_largest_active_dimension_is_moved() -> None:
+    codes = np.array([[0.5, -2.0, 9.0], [3.0, 1.0, -9.0]])
+    run: Any = SimpleNamespace(vae=Decoder(), posterior=tfd.Deterministic(codes))
+    active = np.array([True, True, False])
+    dimensions, frames = _move(run, np.array([0, 1]), 2, active)
+    assert dimensions.tolist() == [1, 0]
+    # From z_d to z_d + sign(z_d), away from 0.
+    assert frames[0, :, 1, 1] == pytest.approx([4.0, 9.0])
+    assert frames[1, :, 0, 0] == pytest.approx([9.0, 16.0])
+    dimensions, _ = _move(run, np.array([0, 1]), 2, ~active & False)
+    assert dimensions.tolist() == [2, 2]  # none is active: the largest of all
+
+
+# -- Figure 3 -----------------------------------------------------------------------
+
+
+def encoded(locs: Any, scale: float) -> Any:
+    """A pretend run whose data are encoded at some places."""
+    locs = np.asarray(locs, np.float32)
+    posterior = tfd.MultivariateNormalDiag(locs, np.full_like(locs, scale))
+    prior = NormalMixturePrior([[0, 1], [0, -1], [1, 0], [-1, 0]], 0.03)
+    return SimpleNamespace(vae=SimpleNamespace(prior=prior), posterior=posterior)
+
+
+def test_off_mode_mass() -> None:
+    modes = np.tile([[0, 1], [0, -1], [1, 0], [-1, 0]], (100, 1))
+    matched = _off_mode_mass(encoded(modes, 0.03**0.5))
+    assert abs(matched - 0.01) < 5 * np.sqrt(0.01 * 0.99 / (400 * 50))
+    # Neither little overlap nor a lost mode is outside; a blob between modes is.
+    assert _off_mode_mass(encoded(modes, 1e-3)) == 0.0
+    assert _off_mode_mass(encoded(modes[:1], 1e-3)) == 0.0
+    assert _off_mode_mass(encoded(np.zeros((400, 2)), 1e-3)) == 1.0
 
 
 # -- estimators ---------------------------------------------------------------------

@@ -128,6 +128,30 @@ def test_a_claim_of_two_figures_waits_for_both(tmp_path: Path) -> None:
     assert entry["verdict"] == "incomplete (0 of 20)"
 
 
+def test_networks_trained_again_to_be_drawn_do_not_count_twice(tmp_path: Path) -> None:
+    rows = [{"scale": "cpu", **row} for row in CASES["C4"][0][1]]
+    each = {
+        panel: [row for row in rows if (row["panel"], row["seed"]) == (panel, 0)]
+        for panel in ("fresh", "alpha")
+    }
+    top = [r | {"seed": s} for s in range(2000, 2040) for r in each["fresh"]]
+    beta = [r | {"panel": "beta", "alpha": 0.0, "beta": float(b)}
+            for b, r in enumerate(each["alpha"])]  # fmt: skip
+    bottom = [r | {"seed": s} for s in range(20) for r in [*each["alpha"], *beta]]
+
+    def c4(top: list[Any], bottom: list[Any]) -> dict[str, Any]:
+        write_rows(tmp_path / "fig3_top" / "data.csv", "fig3_top", top)
+        write_rows(tmp_path / "fig3" / "data.csv", "fig3", bottom)
+        (entry,) = (e for e in write_verdicts(tmp_path) if e["id"] == "C4")
+        return entry
+
+    alone = c4(top, bottom)
+    assert len(alone["evidence"]) > 5
+    drawn = [r | {"kind": "drawn", "inclusive_kl": 9.0} for r in bottom[:8]]
+    points = [r | {"kind": "encoding"} for r in drawn]
+    assert c4(top, bottom + drawn + points) == alone
+
+
 def test_earlier_verdicts_stay_readable(tmp_path: Path) -> None:
     past = {
         "until": "2026-11-27",
