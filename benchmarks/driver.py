@@ -27,7 +27,7 @@ from benchmarks.workloads import (
 )
 from tf_decomp.environment import describe_environment
 from tf_decomp.errors import InputError
-from tf_decomp.run_files import write_json
+from tf_decomp.files import write_json
 
 # workload -> side -> the values of each repetition, by name.
 Results = dict[str, dict[str, list[dict[str, float]]]]

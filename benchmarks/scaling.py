@@ -13,8 +13,8 @@ from tensorflow_probability import distributions as tfd
 import tf_decomp
 from benchmarks.ours import build, random_examples, train_call
 from benchmarks.timing import seconds_a_call
+from tf_decomp.files import write_json
 from tf_decomp.metrics import factor_vae_score
-from tf_decomp.run_files import write_json
 
 
 class Growth(NamedTuple):

@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # Low to high. A unit may import lower levels and earlier ones of its own level.
 LEVELS = (
-    "errors randomness startup environment priors sampling posteriors likelihoods data "
-    "tracing upsampling run_files plots",
+    "errors startup files estimates environment priors sampling posteriors likelihoods "
+    "data tracing run_files plots",
     "pairwise divergences networks replicas",
     "objectives objective_means set_divergence batch_bias theory",
     "launches step_noise training fitting vae metrics evaluation_rows export "

@@ -24,10 +24,10 @@ from tf_decomp import (
     train,
 )
 from tf_decomp.errors import InputError
+from tf_decomp.estimates import Estimate
 from tf_decomp.evaluation import GROUPS, evaluate_codes, evaluate_run
 from tf_decomp.evaluation_rows import likelihood_rows, mapped_codes
 from tf_decomp.metrics.likelihood import MarginalLogLikelihood
-from tf_decomp.objective_means import Estimate
 
 # Keras saves with a call that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't")

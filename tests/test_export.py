@@ -30,8 +30,9 @@ from tf_decomp import (
     export_saved_model,
     load_encoder,
 )
+from tf_decomp.files import write_json, write_text
 from tf_decomp.model_card import export_run
-from tf_decomp.run_files import RunFiles, write_json, write_text
+from tf_decomp.run_files import RunFiles
 
 tfd = tfp.distributions
 # Keras asks NumPy to convert TensorFlow's variables, which do not know `copy` yet.

@@ -38,7 +38,7 @@ from tf_decomp.priors import (
     SpikeAndSlabPrior,
     StudentTPrior,
 )
-from tf_decomp.randomness import stateless_seed
+from tf_decomp.sampling import stateless_seed
 
 tfd = tfp.distributions
 R = 0.675

@@ -13,13 +13,12 @@ import tensorflow_probability as tfp
 
 from tf_decomp.divergences import dimensionwise_mmd
 from tf_decomp.errors import InputError
-from tf_decomp.metrics.encodings import mean_estimate
+from tf_decomp.estimates import Estimate, mean_estimate
 from tf_decomp.metrics.overlap import overlap_report
 from tf_decomp.metrics.regularisation import (
     RegularisationReport,
     regularisation_report,
 )
-from tf_decomp.objective_means import Estimate
 from tf_decomp.priors import (
     FixedPrior,
     NormalMixturePrior,

@@ -19,11 +19,12 @@ import pytest
 
 from tf_decomp.config import PRIORS, ExperimentConfig
 from tf_decomp.errors import InputError
+from tf_decomp.files import write_json, write_text
 from tf_decomp.report import render_report
 from tf_decomp.report.bars import place_bar
 from tf_decomp.report.numbers import format_count, format_estimate, format_number
 from tf_decomp.report.settings import describe_training, name_run, read_settings
-from tf_decomp.run_files import RunFiles, write_json, write_text
+from tf_decomp.run_files import RunFiles
 
 VOID = {"meta", "link", "img"}
 CONTENT = {"p", "table", "img"}

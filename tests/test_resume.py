@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from runs import TIME_LIMIT, TRAIN, saved_arrays
 
-from tf_decomp.run_files import RunFiles, write_text
+from tf_decomp.files import write_text
+from tf_decomp.run_files import RunFiles
 
 # 5 steps of uneven batches an epoch, and a row for each epoch.
 PINWHEEL = (

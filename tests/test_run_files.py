@@ -10,13 +10,8 @@ import numpy as np
 import pytest
 
 from tf_decomp.errors import InputError
-from tf_decomp.run_files import (
-    HISTORY_COLUMNS,
-    RunFiles,
-    write_atomically,
-    write_json,
-    write_text,
-)
+from tf_decomp.files import write_atomically, write_json, write_text
+from tf_decomp.run_files import HISTORY_COLUMNS, RunFiles
 
 NAN = float("nan")
 COLUMNS = ("epoch", "loss", "elbo", "log_likelihood", "kl", "divergence")

@@ -19,6 +19,7 @@ from tf_decomp.evaluation_rows import (
     regularisation_rows,
     sparsity_rows,
 )
+from tf_decomp.files import write_json
 from tf_decomp.finished_run import load_finished_run
 from tf_decomp.metrics.likelihood import marginal_log_likelihood
 from tf_decomp.metrics.overlap import OVER_SMOOTHED, OverlapReport, overlap_report
@@ -26,7 +27,7 @@ from tf_decomp.metrics.regularisation import RegularisationReport, regularisatio
 from tf_decomp.priors import Prior
 from tf_decomp.report import render_report
 from tf_decomp.report.numbers import format_count, format_estimate, format_number
-from tf_decomp.run_files import RunFiles, write_json
+from tf_decomp.run_files import RunFiles
 
 GROUPS = {
     "overlap": (

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from tf_decomp.estimates import Estimate
 from tf_decomp.metrics import (
     beta_vae_score,
     dci_disentanglement,
@@ -21,7 +22,6 @@ from tf_decomp.metrics import (
 from tf_decomp.metrics.likelihood import MarginalLogLikelihood
 from tf_decomp.metrics.overlap import OverlapReport
 from tf_decomp.metrics.regularisation import RegularisationReport
-from tf_decomp.objective_means import Estimate
 from tf_decomp.priors import Prior, SpikeAndSlabPrior, StudentTPrior
 
 # Of the data, with an effective sample size that is low: above it the bound on the

@@ -24,7 +24,8 @@ from tf_decomp.errors import InputError
 from tf_decomp.export import export_saved_model
 from tf_decomp.failure_search import find_failure
 from tf_decomp.figures import draw_run
-from tf_decomp.run_files import RunFiles, write_atomically, write_json, write_text
+from tf_decomp.files import write_atomically, write_json, write_text
+from tf_decomp.run_files import RunFiles
 from tf_decomp.strategies import chiefs_number, is_chief, make_strategy
 from tf_decomp.vae import DecompositionVAE
 

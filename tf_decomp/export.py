@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from tf_decomp.errors import InputError
-from tf_decomp.run_files import write_atomically
+from tf_decomp.files import write_atomically
 from tf_decomp.sampling import location_scale
 from tf_decomp.vae import DecompositionVAE
 

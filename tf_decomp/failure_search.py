@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_decomp.errors import NonFiniteLoss
-from tf_decomp.run_files import RunFiles, write_atomically, write_json
+from tf_decomp.files import write_atomically, write_json
+from tf_decomp.run_files import RunFiles
 from tf_decomp.strategies import is_chief
 from tf_decomp.tracing import traced
 from tf_decomp.vae import DecompositionVAE

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.batch_bias import BatchBias
-from tf_decomp.objective_means import Estimate
+from tf_decomp.estimates import Estimate
 from tf_decomp.set_divergence import (
     divergence_of_batches,
     divergence_of_set,

@@ -9,7 +9,8 @@ import keras
 
 from tf_decomp.errors import InputError
 from tf_decomp.export import export_saved_model
-from tf_decomp.run_files import RunFiles, write_text
+from tf_decomp.files import write_text
+from tf_decomp.run_files import RunFiles
 
 # A card says nothing of the machine that trained.
 _PLACES = ("--output_dir", "--data_dir", "--overwrite")

@@ -1,28 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Running means of the objective's terms, with their standard errors."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tf_decomp.estimates import Estimate
 from tf_decomp.objectives import ObjectiveTerms, decomposition_objective
 
 _COLUMNS = ("loss", "elbo", "log_likelihood", "kl")
-
-
-class Estimate(NamedTuple):
-    """A number with its uncertainty.
-
-    Attributes:
-        value: The estimate.
-        standard_error: Its standard error; NaN where one number cannot tell.
-        n: How many examples it stands on.
-    """
-
-    value: float
-    standard_error: float
-    n: int
 
 
 class ObjectiveMeans(keras.metrics.Metric):

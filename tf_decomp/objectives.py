@@ -9,8 +9,7 @@ from tensorflow_probability import distributions as tfd
 
 from tf_decomp.divergences import kl_divergence
 from tf_decomp.errors import InputError
-from tf_decomp.randomness import stateless_seed
-from tf_decomp.sampling import plain
+from tf_decomp.sampling import plain, stateless_seed
 
 
 class ObjectiveTerms(NamedTuple):

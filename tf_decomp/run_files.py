@@ -4,16 +4,12 @@
 import contextlib
 import csv
 import fcntl
-import json
-import math
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tf_decomp.errors import InputError
+from tf_decomp.files import remove, write_atomically
 
 HISTORY_COLUMNS = ("epoch", "loss", "elbo", "log_likelihood", "kl", "divergence")
 
@@ -74,12 +70,12 @@ class RunFiles:
         """Removes every file of an earlier run, and nothing else."""
         # config.flags marks the folder as a run's, so it goes last.
         for path in sorted(self.existing(), key=lambda path: path == self.config):
-            _remove(path)
+            remove(path)
 
     def _remove_temporary(self) -> None:
         """Removes what `write_atomically` made for a run's file and did not rename."""
         for path in self.checkpoints.glob("ckpt-*_temp"):  # TensorFlow's own
-            _remove(path)
+            remove(path)
         patterns = [(path.parent, path.name) for path in vars(self).values()]
         patterns += [(folder, "*") for folder in (self.plots, self.failure)]
         for folder, name in patterns:
@@ -87,7 +83,7 @@ class RunFiles:
                 continue
             for path in folder.glob(f".*-{name}"):
                 if re.fullmatch(r"\.\d+-.+", path.name):
-                    _remove(path)
+                    remove(path)
 
     def read_history(self, last_epoch: int) -> list[dict[str, float]]:
         """Gives the rows up to an epoch; an empty cell is NaN.
@@ -123,53 +119,7 @@ class RunFiles:
         write_atomically(self.history, write)
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Lets `write` fill a temporary name beside `path`, then renames it.
-
-    Args:
-        path: A file or a folder; a folder must not exist yet.
-        write: Receives the temporary name.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")  # keeps the ending
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        _remove(temporary)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
-
-    def write(name: Path) -> None:
-        name.write_text(text, encoding="utf-8")
-
-    write_atomically(path, write)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file whole or not at all; NaN and infinity become null."""
-    write_text(path, json.dumps(_standard(value), indent=2) + "\n")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def _cell(value: float) -> str:
     if value != value:
         return ""
     return str(int(value)) if float(value).is_integer() else repr(float(value))
-
-
-def _standard(value: Any) -> Any:
-    """Replaces what JSON does not know."""
-    if isinstance(value, Mapping):
-        return {key: _standard(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_standard(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

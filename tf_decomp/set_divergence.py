@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp.objective_means import Estimate
+from tf_decomp.estimates import Estimate
 from tf_decomp.sampling import join
 
 _MAX_EXAMPLES = 10_000

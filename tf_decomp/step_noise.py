@@ -5,8 +5,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.priors import Prior
-from tf_decomp.randomness import stateless_seed
-from tf_decomp.sampling import draw_noise, location_scale
+from tf_decomp.sampling import draw_noise, location_scale, stateless_seed
 
 # Streams of the base seed: their numbers are independent.
 _TRAIN_NOISE, _TRAIN_PRIOR, _TEST_NOISE, _TEST_DIVERGENCE = range(4)

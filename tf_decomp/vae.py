@@ -13,8 +13,7 @@ from tf_decomp.divergences import DIVERGENCES
 from tf_decomp.errors import InputError
 from tf_decomp.fitting import ObjectiveFitter
 from tf_decomp.priors import Prior, as_prior
-from tf_decomp.randomness import stateless_seed
-from tf_decomp.sampling import plain
+from tf_decomp.sampling import plain, stateless_seed
 
 
 @keras.saving.register_keras_serializable("tf_decomp")

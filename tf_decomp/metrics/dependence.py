@@ -8,8 +8,8 @@ import tensorflow as tf
 from scipy import special, stats
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp.metrics.encodings import marginals, mean_estimate
-from tf_decomp.objective_means import Estimate
+from tf_decomp.estimates import Estimate, mean_estimate
+from tf_decomp.metrics.encodings import marginals
 from tf_decomp.tracing import compiled
 
 # Nats: one pair of normal dimensions with r = .43, or two with r = .31. Where marginals

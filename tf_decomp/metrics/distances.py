@@ -4,8 +4,8 @@
 import numpy as np
 from scipy import stats
 
+from tf_decomp.estimates import Estimate
 from tf_decomp.metrics.mmd_test import prior_spread
-from tf_decomp.objective_means import Estimate
 
 # Half of them in the plane of two dimensions, where the dependence of one pair among
 # many dimensions shows; half of all dimensions.

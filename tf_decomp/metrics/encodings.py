@@ -10,9 +10,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
-from tf_decomp.objective_means import Estimate
-from tf_decomp.randomness import stateless_seed
-from tf_decomp.sampling import join, plain
+from tf_decomp.sampling import join, plain, stateless_seed
 from tf_decomp.tracing import traced
 
 
@@ -156,19 +154,3 @@ def marginals(posterior: tfd.Distribution) -> tfd.Distribution | None:
         each = posterior.distribution
         return each if each.event_shape.rank == 0 else None
     return None
-
-
-def mean_estimate(values: Any) -> Estimate:
-    """Gives the mean of independent numbers with its standard error.
-
-    Infinite numbers give an infinite mean with an infinite error, never NaN.
-
-    Args:
-        values: [n].
-    """
-    array = np.asarray(values, np.float64)
-    n = len(array)
-    if np.isinf(array).any():
-        return Estimate(float(array.sum()), float("inf"), n)
-    error = float(array.std(ddof=1)) / n**0.5 if n > 1 else float("nan")
-    return Estimate(float(array.mean()), error, n)

@@ -9,11 +9,10 @@ import tensorflow as tf
 from scipy.special import logsumexp
 
 from tf_decomp.errors import InputError
-from tf_decomp.metrics.encodings import batches, mean_estimate
-from tf_decomp.objective_means import Estimate
+from tf_decomp.estimates import Estimate, mean_estimate
+from tf_decomp.metrics.encodings import batches
 from tf_decomp.priors import as_prior
-from tf_decomp.randomness import stateless_seed
-from tf_decomp.sampling import plain
+from tf_decomp.sampling import plain, stateless_seed
 from tf_decomp.tracing import traced
 
 LOW_EFFECTIVE_SAMPLE_SIZE = 10

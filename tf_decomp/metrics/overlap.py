@@ -9,16 +9,11 @@ from tensorflow_probability import distributions as tfd
 
 from tf_decomp.divergences import kl_divergence
 from tf_decomp.errors import InputError
+from tf_decomp.estimates import Estimate, mean_estimate
 from tf_decomp.metrics.codes import active_dimensions
-from tf_decomp.metrics.encodings import (
-    check_posterior,
-    marginals,
-    mean_estimate,
-    sample_aggregate,
-)
-from tf_decomp.objective_means import Estimate
+from tf_decomp.metrics.encodings import check_posterior, marginals, sample_aggregate
 from tf_decomp.priors import Prior, as_prior
-from tf_decomp.randomness import stateless_seed
+from tf_decomp.sampling import stateless_seed
 from tf_decomp.tracing import compiled
 
 # Of a code, the mean share of the datum that gave it. From here on I(x; z) is half a

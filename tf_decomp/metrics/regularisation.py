@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
+from tf_decomp.estimates import Estimate, mean_estimate
 from tf_decomp.metrics.dependence import (
     MISMATCHED_TOTAL_CORRELATION,
     GaussianTotalCorrelation,
@@ -23,16 +24,14 @@ from tf_decomp.metrics.distances import (
 from tf_decomp.metrics.encodings import (
     aggregate_sources,
     check_posterior,
-    mean_estimate,
     posterior_seed,
     sample_aggregate,
 )
 from tf_decomp.metrics.mmd_test import MMDTest, mmd_tests
 from tf_decomp.metrics.overlap import responsibilities
-from tf_decomp.objective_means import Estimate
 from tf_decomp.pairwise import aggregate_log_prob
 from tf_decomp.priors import Prior, as_prior
-from tf_decomp.randomness import stateless_seed
+from tf_decomp.sampling import stateless_seed
 
 # A tenth of the codes lie elsewhere, along a line, than the prior puts them.
 MISMATCHED_KOLMOGOROV_SMIRNOV = 0.1

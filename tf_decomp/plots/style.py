@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from tf_decomp.errors import InputError
-from tf_decomp.run_files import write_atomically
+from tf_decomp.files import write_atomically
 
 DATA_COLOR = "#0072B2"  # data, training split, q(z): what was observed
 MODEL_COLOR = "#D55E00"  # reconstructions, test split, p(z): what is compared to it

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tf_decomp.errors import InputError
+from tf_decomp.files import write_text
 from tf_decomp.report.bars import WIDTH
 from tf_decomp.report.images import Image, embed_image
 from tf_decomp.report.settings import (
@@ -23,7 +24,7 @@ from tf_decomp.report.tables import (
     last_epoch,
     metrics_of_run,
 )
-from tf_decomp.run_files import RunFiles, write_text
+from tf_decomp.run_files import RunFiles
 
 _DEFAULT_TITLE = "Evaluation of a representation"
 _FACTORS = {

@@ -10,6 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from tf_decomp.errors import InputError
+from tf_decomp.files import write_text
 from tf_decomp.plots import save_figure
 from tf_decomp.reproduce.classes import measure_classes
 from tf_decomp.reproduce.curves import (
@@ -40,7 +41,6 @@ from tf_decomp.reproduce.runs import (
 from tf_decomp.reproduce.statistics import Row
 from tf_decomp.reproduce.tables import COLUMNS, read_rows, write_rows
 from tf_decomp.reproduce.theorems import theorem_rows
-from tf_decomp.run_files import write_text
 
 _MEASURES: dict[str, Measure] = {
     "fig1": measure_clusters,

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tf_decomp.files import write_json
 from tf_decomp.reproduce.claims import CLAIMS
 from tf_decomp.reproduce.definitions import FIGURES
 from tf_decomp.reproduce.runs import whole_rounds
 from tf_decomp.reproduce.statistics import Judged, Row
 from tf_decomp.reproduce.tables import read_rows
-from tf_decomp.run_files import write_json
 
 NOT_RUN, INCOMPLETE = "not run yet", "incomplete"
 

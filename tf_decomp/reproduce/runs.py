@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from tf_decomp.files import write_json
 from tf_decomp.reproduce.definitions import FIGURES, configure
 from tf_decomp.reproduce.measures import measure_encodings
 from tf_decomp.reproduce.samples import count_networks
 from tf_decomp.reproduce.statistics import Row
 from tf_decomp.reproduce.tables import COLUMNS
-from tf_decomp.run_files import RunFiles, write_json
+from tf_decomp.run_files import RunFiles
 from tf_decomp.sweep import Run, grid_points, parse_grid, plan_runs, sweeps
 
 # Gives the rows of one trained network, without its settings.

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tf_decomp.errors import InputError
+from tf_decomp.files import write_atomically
 from tf_decomp.reproduce.statistics import Row
-from tf_decomp.run_files import write_atomically
 
 _TEXTS = {"scale", "kind", "panel", "prior", "part", "estimator", "class", "pixels"}
 _POINT = ("mean_1", "mean_2", "deviation_1", "deviation_2")

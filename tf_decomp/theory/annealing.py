@@ -10,7 +10,7 @@ from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
 from tf_decomp.priors import Prior, as_prior
-from tf_decomp.randomness import stateless_seed
+from tf_decomp.sampling import stateless_seed
 from tf_decomp.theory.normalisers import (
     expanded_log_normaliser,
     factorised_log_normaliser,

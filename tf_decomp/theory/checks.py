@@ -12,8 +12,7 @@ from tensorflow_probability import distributions as tfd
 from tf_decomp.errors import InputError
 from tf_decomp.objectives import decomposition_objective, objective_terms
 from tf_decomp.priors import Prior, as_prior
-from tf_decomp.randomness import stateless_seed
-from tf_decomp.sampling import plain
+from tf_decomp.sampling import plain, stateless_seed
 from tf_decomp.theory.annealing import AnnealedPrior, anneal
 from tf_decomp.theory.maximum_entropy import (
     corollary_1_constant,

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
-from tf_decomp.randomness import stateless_seed
+from tf_decomp.sampling import stateless_seed
 
 # exp(-40) = 4e-18 of the largest value is below float64's rounding.
 _NEGLIGIBLE = 40.0

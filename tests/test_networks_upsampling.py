@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_decomp.networks import ConvDecoder
-from tf_decomp.upsampling import Conv2DTranspose
+from tf_decomp.networks import Conv2DTranspose, ConvDecoder
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't")
 
