@@ -13,9 +13,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # Low to high. A unit may import lower levels and earlier ones of its own level.
 LEVELS = (
-    "errors startup files estimates environment priors sampling posteriors likelihoods "
-    "data tracing run_files plots",
-    "pairwise divergences networks replicas",
+    "errors startup files estimates environment priors sampling tracing pairwise "
+    "posteriors likelihoods data run_files plots",
+    "divergences networks replicas",
     "objectives objective_means set_divergence batch_bias theory",
     "launches step_noise training fitting vae metrics evaluation_rows export "
     "model_card report",

@@ -248,10 +248,11 @@ def test_chunks_change_nothing(
     expected = values_and_gradients(function, arguments)
     monkeypatch.setattr(tf_decomp.pairwise, "_CHUNK", chunk)
     # The chunk's size is in the traces: trace anew, without waiting for XLA.
-    for name, value in list(vars(tf_decomp.pairwise).items()):
-        if hasattr(value, "python_function"):
-            fresh = tf.function(value.python_function, reduce_retracing=True)
-            monkeypatch.setattr(tf_decomp.pairwise, name, fresh)
+    for module in (tf_decomp.posteriors, tf_decomp.divergences):
+        for name, value in list(vars(module).items()):
+            if hasattr(value, "python_function"):
+                fresh = tf.function(value.python_function, reduce_retracing=True)
+                monkeypatch.setattr(module, name, fresh)
     got = values_and_gradients(function, arguments)
     for ours, one_chunk in zip(got, expected, strict=True):
         np.testing.assert_allclose(ours, one_chunk, rtol=1e-12, atol=1e-13)

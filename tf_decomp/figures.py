@@ -8,7 +8,6 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from tf_decomp.data import Split
-from tf_decomp.pairwise import aggregate_log_prob
 from tf_decomp.plots import (
     latent_density,
     latent_marginals,
@@ -17,6 +16,7 @@ from tf_decomp.plots import (
     save_figure,
     training_curves,
 )
+from tf_decomp.posteriors import aggregate_log_prob
 from tf_decomp.run_files import RunFiles
 from tf_decomp.vae import DecompositionVAE
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Posteriors q(z|x): heads, and their aggregate q(z)."""
+"""Posteriors q(z|x): heads, and their aggregate q(z) with its log-density."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -8,11 +9,22 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp.sampling import plain
+from tf_decomp.pairwise import differentiable_once, map_rows
+from tf_decomp.sampling import location_scale, plain
+from tf_decomp.tracing import compiled
 
 # Far below the prior's scale of about 1, and float32 still resolves
 # (z - loc) / scale to 1e-3 for |z| of 1.
 SCALE_FLOOR = 1e-4
+
+# Dimensions over which a sum of log-densities is written out.
+_MAX_UNROLLED = 16
+
+_LOG_Q = (
+    "log q(z), and so the inclusive KL, must be differentiated once, in reverse; "
+    "received a request for a second or a forward derivative; take finite differences, "
+    "or differentiate aggregate_posterior(posterior).log_prob(z)"
+)
 
 
 def positive_scale(raw: tf.Tensor) -> tf.Tensor:
@@ -85,7 +97,7 @@ def aggregate_posterior(posterior: tfd.Distribution) -> tfd.Distribution:
     """Gives q(z) = (1/B) sum_i q(z|x_i), the batch's aggregate encoding.
 
     A uniform mixture with batch shape []. Its `log_prob` of [S, latent_dim] holds
-    [S, B, latent_dim] numbers unless XLA compiles it.
+    [S, B, latent_dim] numbers unless XLA compiles it; `aggregate_log_prob` does not.
 
     Args:
         posterior: Batch shape [B], event shape [latent_dim].
@@ -96,3 +108,176 @@ def aggregate_posterior(posterior: tfd.Distribution) -> tfd.Distribution:
     parts = plain(posterior)
     weights = tfd.Categorical(logits=tf.zeros(parts.batch_shape_tensor(), parts.dtype))
     return tfd.MixtureSameFamily(weights, parts)
+
+
+def aggregate_log_prob(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
+    """Gives log q(z) = log (1/B) sum_i q(z|x_i) [S], in nats.
+
+    Memory [S, B], never [S, B, latent_dim], in the gradient too. Log-densities are
+    compared in float64, whatever the type of the arguments and of the result: narrow
+    posteriors have ones of -1e6 and below, between which float32 sees no difference.
+
+    Args:
+        posterior: Batch shape [B], event shape [latent_dim].
+        z: [S, latent_dim].
+
+    Raises:
+        InputError: a gradient of the result is differentiated again.
+
+    Example:
+        >>> aggregate_log_prob(vae.encode(x), tf.zeros([10, 2]))
+    """
+    posterior, latent_dim = plain(posterior), z.shape[-1]
+    # A number, not a shape: traces for several numbers of dimensions stay apart.
+    written_out = location_scale(posterior) is not None and latent_dim <= _MAX_UNROLLED
+    unrolled = latent_dim if written_out else 0
+
+    @tf.custom_gradient
+    def log_aggregate(z: tf.Tensor, *params: tf.Tensor) -> Any:
+        # The tape must not look inside: XLA's loops cannot give it what it asks for.
+        fixed_z = tf.stop_gradient(z)
+        q = _pack(posterior, [tf.stop_gradient(param) for param in params])
+        log_q = _aggregate_log_prob(q, fixed_z, unrolled)
+
+        def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
+            weights = tf.stop_gradient(upstream)
+            of_z = _aggregate_score(q, fixed_z, log_q, weights, unrolled)
+            of_params = _aggregate_gradient(q, fixed_z, log_q, weights, unrolled)
+            sources = [upstream, z, *params]
+            return [
+                differentiable_once(_LOG_Q, each, sources)
+                for each in [of_z, *of_params]
+            ]
+
+        return tf.cast(log_q, z.dtype), gradient
+
+    return log_aggregate(z, *_unpack(posterior))
+
+
+@compiled
+def _aggregate_log_prob(
+    posterior: tfd.Distribution, z: tf.Tensor, unrolled: int
+) -> tf.Tensor:
+    """Gives log q(z) [S] in float64, which tells the largest components apart."""
+    wide, dtype = _widened(posterior), z.dtype
+
+    def of_rows(rows: tf.Tensor) -> tf.Tensor:
+        log_probs = _pair_log_probs(wide, rows, unrolled)
+        largest = tf.reduce_max(log_probs, axis=1)
+        # Differences need no more digits than the arguments have.
+        ratios = tf.exp(tf.cast(log_probs - largest[:, None], dtype))
+        total = tf.reduce_sum(ratios, axis=1)
+        return largest + tf.math.log(tf.cast(total, tf.float64))
+
+    numbers = _numbers(_unpack(posterior)[0], unrolled)
+    return map_rows(of_rows, tf.cast(z, tf.float64), numbers) - _log_size(posterior)
+
+
+@compiled
+def _aggregate_score(
+    posterior: tfd.Distribution,
+    z: tf.Tensor,
+    log_q: tf.Tensor,
+    upstream: tf.Tensor,
+    unrolled: int,
+) -> tf.Tensor:
+    """Gives upstream_s * d log q(z_s) / d z_s [S, latent_dim]."""
+
+    def score(parts: list[tf.Tensor]) -> tf.Tensor:
+        rows, row_sums, weights = parts
+        with tf.GradientTape() as tape:
+            tape.watch(rows)
+            total = _shared_log_probs(posterior, rows, row_sums, weights, unrolled)
+        return tape.gradient(total, rows)
+
+    numbers = _numbers(_unpack(posterior)[0], unrolled)
+    log_sum = log_q + _log_size(posterior)
+    return map_rows(score, [z, log_sum, upstream], numbers, z.dtype)
+
+
+@compiled
+def _aggregate_gradient(
+    posterior: tfd.Distribution,
+    z: tf.Tensor,
+    log_q: tf.Tensor,
+    upstream: tf.Tensor,
+    unrolled: int,
+) -> list[tf.Tensor]:
+    """Gives d sum_s upstream_s log q(z_s) / d parameters of each component."""
+    log_sum = log_q + _log_size(posterior)
+
+    def of_components(rows: list[tf.Tensor]) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(rows)
+            q = _pack(posterior, rows)
+            total = _shared_log_probs(q, z, log_sum, upstream, unrolled)
+        return tape.gradient(total, rows)
+
+    return map_rows(of_components, _unpack(posterior), _numbers(z, unrolled))
+
+
+def _shared_log_probs(
+    posterior: tfd.Distribution,
+    z: tf.Tensor,
+    log_sum: tf.Tensor,
+    upstream: tf.Tensor,
+    unrolled: int,
+) -> tf.Tensor:
+    """Gives a sum [] that has the gradient of sum_s upstream_s log q(z_s).
+
+    A component's share of the density at z_s, its responsibility, weighs its own
+    log-density, which is differentiated in the arguments' type: of single
+    log-densities, other than of their differences, that has digits enough.
+    """
+    wide = _pair_log_probs(_widened(posterior), tf.cast(z, tf.float64), unrolled)
+    shares = tf.exp(tf.cast(wide - log_sum[:, None], z.dtype))  # [S, B]
+    weights = tf.stop_gradient(upstream[:, None] * shares)
+    return tf.reduce_sum(weights * _pair_log_probs(posterior, z, unrolled))
+
+
+def _log_size(posterior: tfd.Distribution) -> tf.Tensor:
+    return tf.math.log(tf.cast(posterior.batch_shape_tensor()[0], tf.float64))
+
+
+def _widened(posterior: tfd.Distribution) -> tfd.Distribution:
+    """Gives the posterior with its parameters in float64."""
+    params = [
+        tf.cast(param, tf.float64) if param.dtype.is_floating else param
+        for param in _unpack(posterior)
+    ]
+    return _pack(posterior, params)
+
+
+def _pair_log_probs(
+    posterior: tfd.Distribution, z: tf.Tensor, unrolled: int
+) -> tf.Tensor:
+    """Gives log q_i(z_s) [S, B] of z [S, latent_dim].
+
+    The sum over few dimensions is written out, since XLA fuses it then; of many,
+    compiling it takes seconds.
+    """
+    parts = location_scale(posterior)
+    if parts is None:
+        return posterior.log_prob(z[:, None])
+    inverse = 1 / parts.scale
+    total = -tf.reduce_sum(tf.math.log(parts.scale), axis=1)[None]
+    if not unrolled:
+        standard = (z[:, None] - parts.loc) * inverse
+        return total + tf.reduce_sum(parts.noise.log_prob(standard), axis=2)
+    for d in range(unrolled):
+        standard = (z[:, None, d] - parts.loc[None, :, d]) * inverse[None, :, d]
+        total += parts.noise.log_prob(standard)
+    return total
+
+
+def _numbers(others: tf.Tensor, unrolled: int) -> tf.Tensor:
+    """Gives the numbers that one row with all others [n, latent_dim] takes."""
+    return tf.shape(others)[0] if unrolled else tf.size(others)
+
+
+def _unpack(distribution: tfd.Distribution) -> list[tf.Tensor]:
+    return tf.nest.flatten(distribution, expand_composites=True)
+
+
+def _pack(structure: tfd.Distribution, params: Sequence[tf.Tensor]) -> tfd.Distribution:
+    return tf.nest.pack_sequence_as(structure, list(params), expand_composites=True)

@@ -29,7 +29,7 @@ from tf_decomp.metrics.encodings import (
 )
 from tf_decomp.metrics.mmd_test import MMDTest, mmd_tests
 from tf_decomp.metrics.overlap import responsibilities
-from tf_decomp.pairwise import aggregate_log_prob
+from tf_decomp.posteriors import aggregate_log_prob
 from tf_decomp.priors import Prior, as_prior
 from tf_decomp.sampling import stateless_seed
 

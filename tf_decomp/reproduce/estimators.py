@@ -16,7 +16,7 @@ from scipy.special import logsumexp
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.divergences import dimensionwise_mmd, inclusive_kl
-from tf_decomp.pairwise import aggregate_log_prob
+from tf_decomp.posteriors import aggregate_log_prob
 from tf_decomp.reproduce.statistics import Row, mean_number
 
 _VARIANCE = 0.225
