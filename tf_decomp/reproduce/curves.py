@@ -86,6 +86,7 @@ def draw_fig2(rows: Sequence[Row]) -> Figure:
         _finish(panel)
     for panel in (below_left, below_right):
         panel.set(xlabel="reconstruction loss, nats", ylabel="active dimensions")
+        panel.yaxis.get_major_locator().set_params(integer=True)
         panel.grid(True)
     counts = networks_a_cell(rows, "panel", "prior", "beta", "df")
     text = f"{_BAND} networks; {counts}.\nInactive dimensions are dropped."
