@@ -332,6 +332,24 @@ def test_real_process_prints_one_line(tmp_path: Path) -> None:
     assert paths(tmp_path) == set()
 
 
+def test_metrics_and_theory_are_there_when_they_are_used() -> None:
+    program = """
+import sys, tf_decomp
+lazy = ("tf_decomp.metrics", "tf_decomp.theory")
+assert not [name for name in lazy if name in sys.modules]
+assert {"metrics", "theory", "NormalPrior"} <= set(dir(tf_decomp))
+for module in (tf_decomp.metrics, tf_decomp.theory):
+    assert all(callable(getattr(module, name)) for name in module.__all__)
+try:
+    tf_decomp.metric
+except AttributeError as error:
+    print(error)
+"""
+    result = python("-c", program)
+    assert result.status == 0, result.err
+    assert result.out == "module 'tf_decomp' has no attribute 'metric'\n"
+
+
 # -- start-up -----------------------------------------------------------------------
 
 

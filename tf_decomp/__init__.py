@@ -2,6 +2,9 @@
 """Variational autoencoders with structured priors, trained on L_{alpha,beta}."""
 
 # ruff: noqa: E402  (TensorFlow is started before anything imports it)
+import importlib
+from typing import Any
+
 from tf_decomp.startup import start_tensorflow
 
 start_tensorflow()
@@ -95,3 +98,16 @@ __all__ = [
     "render_dsprites",
     "train",
 ]
+
+_LAZY = ("metrics", "theory")
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `tf_decomp.metrics` and `tf_decomp.theory` when they are first used."""
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])
