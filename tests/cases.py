@@ -249,6 +249,8 @@ FUNCTIONS = {
     "plain": "test_posteriors.py",
     "positive_scale": "test_posteriors.py",
     "sample_with": "test_posteriors.py",
+    "stateless_seed": "test_posteriors.py",
+    "Conv2DTranspose": "test_networks_upsampling.py",
 }
 ABSTRACT = {"Prior"}
 

@@ -26,6 +26,7 @@ from tf_decomp.sampling import (
     location_scale,
     plain,
     sample_with,
+    stateless_seed,
 )
 
 tfd = tfp.distributions
@@ -201,3 +202,14 @@ def test_aggregate_posterior_samples() -> None:
     second = np.mean(posterior.variance() + posterior.mean() ** 2, axis=0)
     assert_mean_close(samples, np.mean(posterior.mean(), axis=0))
     assert_mean_close(samples**2, second)
+
+
+def test_seeds_are_a_function_of_base_and_stream() -> None:
+    assert stateless_seed(None) is None
+    seeds = [stateless_seed(*pair).numpy() for pair in ((0, 0), (0, 1), (1, 0))]
+    again = [stateless_seed(*pair).numpy() for pair in ((0, 0), (0, 1), (1, 0))]
+    np.testing.assert_array_equal(seeds, again)
+    assert len({tuple(seed) for seed in seeds}) == 3
+    draws = [tfd.Normal(0.0, 1.0).sample(1000, seed=seed).numpy() for seed in seeds]
+    correlations = np.corrcoef(draws)[np.triu_indices(3, 1)]
+    assert np.abs(correlations).max() < 5 / np.sqrt(1000)

@@ -231,7 +231,7 @@ def test_clear_that_is_cut_short_can_be_repeated(
     def killed(path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tf_decomp.run_files.shutil.rmtree", killed)
+    monkeypatch.setattr("tf_decomp.files.shutil.rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
         files.clear()
     assert files.config.exists()
