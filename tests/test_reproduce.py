@@ -362,6 +362,21 @@ def test_redrawing_needs_the_table_alone(tmp_path: Path) -> None:
     assert "A learning curve." in (path.parent / "README.md").read_text()
 
 
+def test_a_verdict_on_two_figures_is_told_by_both(tmp_path: Path) -> None:
+    rows = [{"scale": "cpu", **row} for row in CASES["C4"][0][1]]
+    for figure, panel in (("fig3", "alpha"), ("fig3_top", "fresh")):
+        mine = [row for row in rows if row["panel"] == panel]
+        write_rows(tmp_path / figure / "data.csv", figure, mine)
+    redraw("fig3", "cpu", tmp_path)
+    top = [row for row in rows if row["panel"] == "fresh" and row["seed"] == 0]
+    top = [row | {"seed": 2000.0 + s} for s in range(7) for row in top]
+    write_rows(tmp_path / "fig3_top" / "data.csv", "fig3_top", top)
+    redraw("fig3_top", "cpu", tmp_path)
+    for figure in ("fig3", "fig3_top"):
+        readme = (tmp_path / figure / "README.md").read_text()
+        assert "**C4: incomplete (7 of 40).**" in readme
+
+
 def test_scales_are_not_mixed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="found None"):
         redraw("fig4", "cpu", tmp_path)

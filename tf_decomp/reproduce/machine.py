@@ -167,13 +167,18 @@ def redraw(figure: str, scale: str, results_dir: Path) -> None:
             drawing.set_layout_engine("none")  # laid out once, for both
         write_text(folder / "config.flags", settings_text(name, scale))
     claims = write_verdicts(results_dir)
-    for name in names:
+    shared = [claim["figures"] for claim in claims if {*names} & {*claim["figures"]}]
+    for name in dict.fromkeys([*names, *(name for each in shared for name in each)]):
         folder = results_dir / name
+        table = folder / "data.csv"
+        rows = read_rows(table) if table.exists() else []
+        if not rows:  # of a claim of two figures, the one that is to come
+            continue
         mine = [claim for claim in claims if name in claim["figures"]]
-        rows = read_rows(folder / "data.csv")
         notes = folder / "notes.md"
         text = notes.read_text(encoding="utf-8") if notes.exists() else ""
-        write_text(folder / "README.md", readme_text(name, scale, rows, mine, text))
+        of = rows[0]["scale"]
+        write_text(folder / "README.md", readme_text(name, of, rows, mine, text))
 
 
 class _Clock:
