@@ -13,7 +13,7 @@ from sklearn.metrics import mutual_info_score
 
 from tf_decomp import metrics
 from tf_decomp.metrics import disentanglement_information, disentanglement_shares
-from tf_decomp.metrics.binned_information import information_estimates
+from tf_decomp.metrics.binned_information import bin_factors, information_estimates
 from tf_decomp.metrics.estimates import label_codes
 
 # Two balanced, independent factors of ten values each.
@@ -389,3 +389,13 @@ def test_factor_vae_score_at_full_size() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1.5e9
+
+
+@pytest.mark.parametrize(("n", "bins"), [(50, 2), (300, 10), (599, 19), (5_000, 20)])
+def test_a_factor_has_as_many_bins_as_its_rows_afford(n: int, bins: int) -> None:
+    factors = np.random.default_rng(0).permutation(n)[:, None]
+    binned = bin_factors(factors)
+    assert np.unique(binned).tolist() == list(range(bins))
+    sizes = np.bincount(binned[:, 0])
+    assert sizes.max() - sizes.min() <= 1
+    assert (np.diff(binned[np.argsort(factors[:, 0]), 0]) >= 0).all()  # in order
