@@ -55,6 +55,7 @@ class Decoder(keras.Model):
 
 def main() -> None:
     """Trains on three noisy directions and shows the learnt prior variances."""
+    keras.utils.set_random_seed(0)  # of the weights, the order and the noise
     rng = np.random.default_rng(0)
     factors = rng.normal(size=(2000, 3)) * [2.0, 1.0, 0.1]
     x = (factors @ rng.normal(size=(3, 8))).astype("float32")
@@ -64,7 +65,7 @@ def main() -> None:
         tf_decomp.NormalPrior(3, learnable=True, fixed_total=True),
         beta=0.0,
     )
-    vae.compile(keras.optimizers.Adam(1e-3))
+    vae.compile(keras.optimizers.Adam(5e-3))
     warm_up = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: vae.beta.assign(min(1.0, epoch / 5))
     )

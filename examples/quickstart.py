@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A VAE with your own arrays and your own prior, in model.fit."""
 
+import keras
 import numpy as np
 from tensorflow_probability import distributions as tfd
 
 import tf_decomp
 
+keras.utils.set_random_seed(0)  # of the weights, the order and the noise
 rng = np.random.default_rng(0)
 x = rng.normal(size=(1000, 3)).astype("float32") @ [[1, 0, 1], [0, 1, 0], [0, 0, 0.1]]
 
