@@ -19,6 +19,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 benchmark: $(BENCH_INSTALLED)
 	$(BIN)/python bin/benchmark.py $(BENCHMARK_ARGS)

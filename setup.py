@@ -13,7 +13,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["tf_decomp", "tf_decomp.*"]),
-    package_data={"tf_decomp.report": ["templates/*"]},
+    package_data={"tf_decomp.evaluation.report": ["templates/*"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
         "absl-py>=2.1,<3",
@@ -32,6 +32,7 @@ setup(
     extras_require={
         "test": [
             "Jinja2>=3.1.6,<4",
+            "import-linter>=2.17,<3",
             "mypy>=1.15,<3",
             "pytest>=8.3,<10",
             "pytest-xdist>=3.6,<4",

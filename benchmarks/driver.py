@@ -25,8 +25,8 @@ from benchmarks.workloads import (
     WORKLOADS,
     Target,
 )
-from tf_decomp.environment import describe_environment
 from tf_decomp.errors import InputError
+from tf_decomp.experiment.environment import describe_environment
 from tf_decomp.files import write_json
 
 # workload -> side -> the values of each repetition, by name.

@@ -7,7 +7,8 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 try:
-    from tf_decomp import cli, model_card
+    from tf_decomp import cli
+    from tf_decomp.experiment import model_card
 except ImportError as error:
     if error.name != "tf_decomp":
         raise

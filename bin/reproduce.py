@@ -3,13 +3,16 @@
 
 import os
 import sys
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # paper/
 
 try:
     from absl import flags
 
-    from tf_decomp import cli, reproduce
+    import paper
+    from tf_decomp import cli
 except ImportError as error:
     if error.name not in ("absl", "tf_decomp"):
         raise
@@ -21,18 +24,18 @@ def main() -> None:
     results, runs = map(cli.path_from_flag, ("results_dir", "runs_dir"))
     name, scale = flags.FLAGS.figure, flags.FLAGS.scale
     if flags.FLAGS.plot_only:
-        reproduce.redraw(name, scale, results)
+        paper.redraw(name, scale, results)
     elif name or not flags.FLAGS.verdicts:
         seeds, parallel = flags.FLAGS.seeds, flags.FLAGS.parallel
-        reproduce.reproduce(name, scale, results, runs, seeds, parallel)
-    for claim in reproduce.write_verdicts(results):
+        paper.reproduce(name, scale, results, runs, seeds, parallel)
+    for claim in paper.write_verdicts(results):
         print(f"{claim['id']}: {claim['verdict']}")
 
 
 if __name__ == "__main__":
     cli.define_flags(
-        figure=("", f"One of {', '.join(reproduce.FIGURES)}, or all."),
-        scale=("cpu", f"One of {', '.join(reproduce.SCALES)}."),
+        figure=("", f"One of {', '.join(paper.FIGURES)}, or all."),
+        scale=("cpu", f"One of {', '.join(paper.SCALES)}."),
         seeds=(0, "Networks of a cell; 0: the scale's own number."),
         parallel=(0, "Runs at once; 0: the number of cores."),
         plot_only=(False, "Draw from the table at hand; train nothing."),

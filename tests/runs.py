@@ -8,7 +8,7 @@ from zipfile import ZipFile
 import h5py
 import numpy as np
 
-from tf_decomp.run_files import RunFiles
+from tf_decomp.experiment.run_files import RunFiles
 
 TRAIN = Path(__file__).parents[1] / "bin" / "train.py"
 TIME_LIMIT = 300

@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 import tensorflow as tf
 from absl import app, flags, logging
 
-from tf_decomp.config import ExperimentConfig
 from tf_decomp.errors import InputError, NonFiniteLoss
+from tf_decomp.experiment.config import ExperimentConfig
 
 _DEFINE = {
     bool: flags.DEFINE_boolean,

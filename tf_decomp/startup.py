@@ -27,7 +27,7 @@ def start_tensorflow() -> None:
         asked_for = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") == "0"
         with contextlib.nullcontext() if asked_for else _silent_stderr():
             importlib.import_module("tensorflow")
-    import keras
+    import keras  # noqa: PLC0415  (after TensorFlow has started)
 
     if keras.backend.backend() != "tensorflow":
         raise _other_backend(f"{keras.backend.backend()} from keras.json")

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tf_decomp.errors import InputError
 from tf_decomp.files import write_atomically
 from tf_decomp.plots.checks import FloatArray, check_equal_shapes
-from tf_decomp.plots.images import as_images, columns_for, make_sheet
+from tf_decomp.plots.sheets import as_images, columns_for, make_sheet
 from tf_decomp.plots.steps import as_dimensions, as_quantiles, check_steps, percent
 
 _STRIP_PIXELS = 20  # over an image, for its name

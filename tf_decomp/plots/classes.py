@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from tf_decomp.errors import InputError
 from tf_decomp.plots.checks import FloatArray, as_finite, check_equal_shapes
-from tf_decomp.plots.images import Sheet, as_images, draw_sheets, make_sheet
+from tf_decomp.plots.sheets import Sheet, as_images, draw_sheets, make_sheet
 from tf_decomp.plots.steps import check_steps, dimension_names
 from tf_decomp.plots.style import DATA_COLOR, MODEL_COLOR, STYLE
 from tf_decomp.plots.traversals import label_columns

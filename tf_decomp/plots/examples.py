@@ -17,7 +17,7 @@ from tf_decomp.plots.checks import (
     describe_count,
     spread_indices,
 )
-from tf_decomp.plots.images import as_images, columns_for, draw_sheets, make_sheet
+from tf_decomp.plots.sheets import as_images, columns_for, draw_sheets, make_sheet
 from tf_decomp.plots.style import DATA_COLOR, MODEL_COLOR, NOTE_COLOR, STYLE
 
 _SHEET_WIDTH = 1050

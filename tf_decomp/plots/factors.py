@@ -26,7 +26,7 @@ from tf_decomp.plots.densities import (
     kernel_width,
     mixture_density,
 )
-from tf_decomp.plots.density_panels import (
+from tf_decomp.plots.densities_ import (
     ESTIMATED_MASSES,
     draw_contours,
     draw_density,

@@ -17,7 +17,7 @@ from tf_decomp.plots.checks import (
     spread_indices,
 )
 from tf_decomp.plots.densities import as_density, as_extent, pixel_extent
-from tf_decomp.plots.density_panels import draw_contours, draw_marginal
+from tf_decomp.plots.densities_ import draw_contours, draw_marginal
 from tf_decomp.plots.style import (
     CLASS_COLORS,
     CLASS_MARKERS,

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from tf_decomp.errors import InputError
 from tf_decomp.plots.checks import FloatArray, as_finite, check_equal_shapes
 from tf_decomp.plots.densities import kernel_width, normal_shares, pair_density
-from tf_decomp.plots.density_panels import (
+from tf_decomp.plots.densities_ import (
     DENSITY_COLORS,
     ESTIMATED_MASSES,
     draw_contours,

@@ -19,7 +19,7 @@ from tf_decomp.plots.checks import (
     describe_count,
     spread_indices,
 )
-from tf_decomp.plots.images import as_images, draw_sheets, make_sheet
+from tf_decomp.plots.sheets import as_images, draw_sheets, make_sheet
 from tf_decomp.plots.steps import as_quantiles, dimension_names, percent
 from tf_decomp.plots.style import NOTE_COLOR, STYLE
 

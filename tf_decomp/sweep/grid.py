@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tf_decomp.config import ExperimentConfig
 from tf_decomp.errors import InputError
+from tf_decomp.experiment.config import ExperimentConfig
 
 _MOST_RUNS = 10_000
 _BOOLEANS = {"true": True, "false": False}

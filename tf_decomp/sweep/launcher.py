@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tf_decomp.config import ExperimentConfig
 from tf_decomp.errors import InputError, NonFiniteLoss
 from tf_decomp.experiment import train
+from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.sweep.grid import Run
 
 CLUSTERS = ("local", "slurm")
@@ -110,7 +110,7 @@ class Launcher:
     def _executor(self, folder: Path) -> Any:
         # Its own configuration of logging closes the streams of other handlers.
         os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")
-        import submitit
+        import submitit  # noqa: PLC0415  (of an extra)
 
         cluster = "local" if self.local else "slurm"
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)

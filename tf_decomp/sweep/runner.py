@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tf_decomp.config import ExperimentConfig
 from tf_decomp.errors import InputError
+from tf_decomp.experiment.config import ExperimentConfig
+from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.files import write_atomically, write_json
-from tf_decomp.run_files import RunFiles
 from tf_decomp.sweep.grid import Run, grid_text, parse_grid, plan_runs
 from tf_decomp.sweep.launcher import Launcher, error_of, stop_signals
 

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The paper's figures and claims, from networks trained here.
+
+    docs/results/
+      claims.json         the verdict on every claim, with its numbers
+      FIGURE/data.csv     what the figure is drawn from and its claims judged by
+      FIGURE/figure.png   (and .svg), config.flags, README.md
+
+Data flow one way: definitions -> runs (sweeps) -> measures -> data.csv -> drawings,
+verdicts, README. Theorems and estimators are computed in place of runs.
+"""
+
+from paper.claims import CLAIMS, Claim
+from paper.figures import FIGURES, SCALES
+from paper.results import write_verdicts
+from paper.rounds import redraw, reproduce
+
+__all__ = [
+    "CLAIMS",
+    "FIGURES",
+    "SCALES",
+    "Claim",
+    "redraw",
+    "reproduce",
+    "write_verdicts",
+]

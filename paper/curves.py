@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The figures that are curves: 2, 4, the theorems, the estimators."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from paper.drawing import (
+    draw_curve,
+    name_points,
+    networks_a_cell,
+    write_caption,
+)
+from paper.samples import choose, levels
+from paper.statistics import Row
+from tf_decomp.plots.style import CLASS_COLORS, CLASS_MARKERS, STYLE
+
+_TWO = "\N{PLUS-MINUS SIGN}2"
+_BAND = f"Bands: {_TWO} standard errors of the mean; small points: single"
+_PRIOR_NAMES = {
+    "normal": "isotropic normal",
+    "normal_pca": "anisotropic (PCA)",
+    "normal_learnt": "anisotropic (learnt)",
+    "normal_anisotropic": "anisotropic normal",
+    "student_t": "Student-t",
+    "normal_mixture": "mixture of normals",
+    "spike_and_slab": "spike and slab",
+}
+_ESTIMATOR_NAMES = {
+    "naive_mixture": "KL(q || p), naive mixture",
+    "weighted_sampling": "KL(q || p), weighted sampling",
+    "stratified_sampling": "KL(q || p), stratified sampling",
+    "inclusive_kl": "KL(p || q), inclusive",
+    "dimensionwise_mmd": "MMD, dimension-wise",
+}
+_LENGTHS = {"epochs": "epochs", "max_train_examples": "images, each seen once"}
+_CHANCE = {"factor_vae_score": "factor_vae_chance", "hoyer": "hoyer_chance"}
+_SCORE_NAMES = {
+    "factor_vae_score": "FactorVAE score",
+    "hoyer": "Hoyer sparsity",
+    "inclusive_kl": "KL(p || q), nats (lower is better)",
+    "log_likelihood": r"$E_q[\log p(x|z)]$, nats",
+}
+
+
+@mpl.rc_context(STYLE)
+def draw_fig2(rows: Sequence[Row]) -> Figure:
+    """Draws the score against the reconstruction loss, as the paper's Figure 2.
+
+    Args:
+        rows: Of its table.
+    """
+    figure = Figure(figsize=(8.6, 6.4), layout="constrained")
+    (left, right), (below_left, below_right) = figure.subplots(
+        2, 2, height_ratios=(2, 1), sharex="col"
+    )
+    score, fit, active = "factor_vae_score", "log_likelihood", "active_dimensions"
+    for index, prior in enumerate(("normal", "normal_pca", "normal_learnt")):
+        mine = choose(rows, score, prior=prior)
+        if mine:
+            name = _PRIOR_NAMES[prior]
+            for panel, column in ((left, score), (below_left, active)):
+                draw_curve(panel, mine, "beta", column, name, index, x=fit, sign=-1)
+            name_points(left, mine, "beta", fit, score, -1)
+    # The isotropic normal at beta 1 is the Student-t of infinite df.
+    of_right = [*choose(rows, score, prior="student_t")]
+    if of_right:
+        gaussian = choose(rows, score, prior="normal", beta=1.0)
+        of_right += [{**row, "df": float("inf")} for row in gaussian]
+    columns = (
+        (right, score, "means"),
+        (right, "factor_vae_score_mapped", "means mapped to a normal"),
+        (below_right, active, ""),
+    )
+    for index, (panel, column, name) in enumerate(columns):
+        if of_right:
+            draw_curve(panel, of_right, "df", column, name, index % 2, x=fit, sign=-1)
+    name_points(right, of_right, "df", fit, score, -1)
+    left.set_title("Normal priors, labelled by beta")
+    right.set_title("Student-t priors, beta 1, labelled by df")
+    for panel in (left, right):
+        panel.set_ylabel("FactorVAE score")
+        _finish(panel)
+    for panel in (below_left, below_right):
+        panel.set(xlabel="reconstruction loss, nats", ylabel="active dimensions")
+        panel.yaxis.get_major_locator().set_params(integer=True)
+        panel.grid(True)
+    counts = networks_a_cell(rows, "panel", "prior", "beta", "df")
+    text = f"{_BAND} networks; {counts}.\nInactive dimensions are dropped."
+    write_caption(figure, rows, text)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def draw_fig4(rows: Sequence[Row]) -> Figure:
+    """Draws sparsity, reconstruction and MMD against alpha, as the paper's Figure 4.
+
+    Args:
+        rows: Of its table.
+    """
+    figure = Figure(figsize=(10.4, 4.2), layout="constrained")
+    panels = figure.subplots(1, 3)
+    kinds = sorted({(r["gamma"], r["spike_variance"], r["beta"]) for r in rows})
+    columns = ("hoyer", "log_likelihood", "mmd")
+    for index, (gamma, variance, beta) in enumerate(kinds):
+        settings = {"gamma": gamma, "spike_variance": variance, "beta": beta}
+        name = rf"$\gamma$ = {gamma:g}, $\beta$ = {beta:g}"
+        if gamma and variance != 0.05:
+            name += f", spike variance {variance:g}"
+        for panel, column in zip(panels, columns, strict=True):
+            mine = choose(rows, column, **settings)
+            draw_curve(panel, mine, "alpha", column, name, index)
+    titles = (
+        ("Sparsity", "Hoyer sparsity (higher is sparser)"),
+        ("Reconstruction", r"$E_q[\log p(x|z)]$, nats (higher is better)"),
+        ("Divergence", "MMD (lower is better)"),
+    )
+    for panel, (title, label) in zip(panels, titles, strict=True):
+        panel.set_xscale("symlog", linthresh=10)
+        panel.set(xlabel=r"$\alpha$", ylabel=label, title=title)
+        panel.grid(True)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=4)
+    counts = networks_a_cell(rows, "gamma", "spike_variance", "alpha", "beta")
+    write_caption(figure, rows, f"{_BAND} networks; {counts}.")
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def draw_learning(rows: Sequence[Row], score: str) -> Figure:
+    """Draws the score and the reconstruction against the length of training.
+
+    Args:
+        rows: Of the table.
+        score: Column of what the claims are judged by.
+    """
+    figure = Figure(figsize=(8.6, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2)
+    along = max(_LENGTHS, key=lambda name: len(levels(rows, name)))
+    columns = (score, "log_likelihood")
+    for index, (panel, column) in enumerate(zip(panels, columns, strict=True)):
+        draw_curve(panel, rows, along, column, "", index)
+        panel.set(xscale="log", xlabel=_LENGTHS[along], ylabel=_SCORE_NAMES[column])
+        chance = choose(rows, _CHANCE.get(column, ""))
+        if chance:
+            level = float(np.mean([row[_CHANCE[column]] for row in chance]))
+            panel.axhline(level, color="black", linestyle=":", label="chance")
+            panel.legend()
+        panel.grid(True)
+    n = networks_a_cell(rows, along)
+    write_caption(figure, rows, f"Networks of other lengths, each on its own; {n}.")
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def draw_theory(rows: Sequence[Row]) -> Figure:
+    """Draws the objective by angle, and the gaps of the identities.
+
+    Args:
+        rows: Of the table.
+    """
+    figure = Figure(figsize=(8.6, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    curves = choose(rows, "difference", part="theorem 2")
+    priors = dict.fromkeys(row["prior"] for row in curves)
+    for index, prior in enumerate(priors):
+        for seed in levels(curves, "seed"):
+            _draw_rotation(
+                left, choose(curves, "difference", prior=prior, seed=seed), index
+            )
+    left.set_yscale("symlog", linthresh=1e-3)
+    left.set_ylim(top=30)  # room for the legend
+    left.set(xlabel="rotation, degrees", ylabel=r"change of $L_\beta$, nats")
+    left.set_title("Theorem 2: rotated networks")
+    parts = dict.fromkeys(row["part"] for row in choose(rows, "gap"))
+    for place, part in enumerate(parts):
+        mine = choose(rows, "gap", part=part)
+        for column, color, marker in (("gap", 6, "o"), ("control_gap", 5, "x")):
+            gaps = [max(row[column], 1e-17) for row in mine]
+            label = {"gap": "the identity", "control_gap": "a wrong identity"}[column]
+            right.plot(
+                np.full(len(gaps), place),
+                gaps,
+                linestyle="none",
+                marker=marker,
+                color=CLASS_COLORS[color],
+                label=label if not place else None,
+            )
+    right.set_yscale("log")
+    right.set_xticks(range(len(parts)), list(parts), rotation=20)
+    right.set_ylabel("largest gap over data, nats")
+    right.set_title("Identities, every prior and beta")
+    for panel in (left, right):
+        _finish(panel)
+    left.legend(loc="upper left", ncols=2)
+    n = int(max((row["n"] for row in curves), default=0))
+    text = (
+        f"Left: one line a network, of {n:,} data, bands \N{PLUS-MINUS SIGN}2 paired "
+    )
+    write_caption(figure, rows, text + "standard errors. Right: float64.")
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def draw_estimators(rows: Sequence[Row]) -> Figure:
+    """Draws bias and spread of each estimator against the batch size.
+
+    Args:
+        rows: Of the table.
+    """
+    figure = Figure(figsize=(9.6, 6.0), layout="constrained")
+    dims = levels(rows, "latent_dim")
+    panels = figure.subplots(2, len(dims), squeeze=False, sharex=True)
+    names = dict.fromkeys(row["estimator"] for row in rows)
+    for column, latent_dim in enumerate(dims):
+        above, below = panels[:, column]
+        for index, name in enumerate(names):
+            mine = choose(rows, "bias", estimator=name, latent_dim=latent_dim)
+            size, bias, error, deviation = (
+                np.array([row[key] for row in mine])
+                for key in ("batch_size", "bias", "bias_standard_error", "deviation")
+            )
+            look = {"color": CLASS_COLORS[index], "marker": CLASS_MARKERS[index]}
+            above.errorbar(size, bias, 2 * error, **look, markersize=4, label=name)
+            below.plot(size, deviation, **look, markersize=4, linestyle="--")
+        above.set_yscale("symlog", linthresh=0.1)
+        above.axhline(0, color="black", linewidth=0.8)
+        truth = choose(rows, "truth", estimator="naive_mixture", latent_dim=latent_dim)
+        kl = f"KL(q(z) || p(z)) = {truth[0]['truth']:.3g} nats"
+        above.set_title(f"{latent_dim:g} dimensions, {kl}")
+        below.set(xscale="log", yscale="log", xlabel="batch size")
+    panels[0, 0].set_ylabel("bias, nats\n(MMD: no unit)")
+    panels[1, 0].set_ylabel("standard deviation, nats\n(MMD: no unit)")
+    for panel in panels.ravel():
+        panel.grid(True)
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    labels = [_ESTIMATOR_NAMES[label] for label in labels]
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    counts = sorted({f"{row['n']:.0f}" for row in rows}, key=int)
+    batches = " to ".join(dict.fromkeys((counts[0], counts[-1])))
+    text = f"Error bars: \N{PLUS-MINUS SIGN}2 standard errors; {batches}"
+    text += (
+        " minibatches a point. Below, the naive mixture is behind weighted sampling."
+    )
+    write_caption(figure, rows, text)
+    return figure
+
+
+def _draw_rotation(axes: Axes, rows: Sequence[Row], index: int) -> None:
+    degrees, change, error = (
+        np.array([row[key] for row in rows])
+        for key in ("degrees", "difference", "difference_standard_error")
+    )
+    color, prior = CLASS_COLORS[index], rows[0]["prior"]
+    axes.fill_between(
+        degrees, change - 2 * error, change + 2 * error, color=color, alpha=0.2, lw=0
+    )
+    axes.plot(
+        degrees,
+        change,
+        color=color,
+        marker=CLASS_MARKERS[index],
+        markersize=3,
+        markevery=3,
+        linewidth=1,
+        label=_PRIOR_NAMES[prior] if rows[0]["seed"] == 0 else None,
+    )
+
+
+def _finish(panel: Axes) -> None:
+    panel.grid(True)
+    if panel.get_legend_handles_labels()[0]:
+        panel.legend()

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a figure's name to its files in docs/results."""
+
+import functools
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from paper.classes import measure_classes
+from paper.curves import (
+    draw_estimators,
+    draw_fig2,
+    draw_fig4,
+    draw_learning,
+    draw_theory,
+)
+from paper.estimators import estimator_rows
+from paper.figures import FIGURES, SCALES, settings_text
+from paper.measures import (
+    measure_clusters,
+    measure_disentanglement,
+    measure_match,
+    measure_sparsity,
+)
+from paper.pictures import draw_fig1, draw_fig3, draw_fig5
+from paper.readme import readme_text
+from paper.results import write_verdicts
+from paper.runs import (
+    Measure,
+    measured_rows,
+    train_round,
+    whole_rounds,
+    with_drawn_networks,
+)
+from paper.statistics import Row
+from paper.tables import COLUMNS, read_rows, write_rows
+from paper.theorems import theorem_rows
+from tf_decomp.errors import InputError
+from tf_decomp.files import write_text
+from tf_decomp.plots import save_figure
+
+_MEASURES: dict[str, Measure] = {
+    "fig1": measure_clusters,
+    "fig2": measure_disentanglement,
+    "fig3": measure_clusters,
+    "fig4": measure_sparsity,
+    "fig5": measure_classes,
+    "fig2_learning": measure_disentanglement,
+    "fig2_pilots": measure_disentanglement,
+    "fig3_top": measure_clusters,
+    "fig3_learning": measure_match,
+    "fig4_learning": measure_sparsity,
+}
+_COMPUTED: dict[str, Callable[[str, int], list[Row]]] = {
+    "theory": theorem_rows,
+    "estimators": estimator_rows,
+}
+_DRAWINGS: dict[str, Callable[[Sequence[Row]], Figure]] = {
+    "fig1": draw_fig1,
+    "fig2": draw_fig2,
+    "fig3": draw_fig3,
+    "fig4": draw_fig4,
+    "fig5": draw_fig5,
+    "fig2_pilots": draw_fig2,
+    "fig3_top": draw_fig3,
+    "fig2_learning": functools.partial(draw_learning, score="factor_vae_score"),
+    "fig3_learning": functools.partial(draw_learning, score="inclusive_kl"),
+    "fig4_learning": functools.partial(draw_learning, score="hoyer"),
+    "theory": draw_theory,
+    "estimators": draw_estimators,
+}
+
+
+def reproduce(
+    figure: str,
+    scale: str,
+    results_dir: Path,
+    runs_dir: Path,
+    seeds: int = 0,
+    parallel: int = 0,
+) -> None:
+    """Trains what is missing of a figure and writes its files after every round.
+
+    A round is every cell with one more seed, of all figures asked for. The same call
+    continues: whole rounds in data.csv are not trained again while config.flags beside
+    it is as it would be now. Where single networks are drawn, they are those nearest to
+    the median of their cell after the last round.
+
+    Args:
+        figure: A key of FIGURES, or `all`.
+        scale: One of SCALES.
+        results_dir: Gets FIGURE/ and claims.json.
+        runs_dir: Where runs are kept.
+        seeds: How many rounds; 0 for the planned number.
+        parallel: Runs at once; 0 for the number of cores.
+
+    Raises:
+        InputError: A name is not known, more rounds are asked for than were planned,
+            results of a larger scale are in the way, or no network finished.
+        OSError: A folder cannot be written.
+
+    Example:
+        >>> reproduce("fig3", "cpu", Path("docs/results"), Path("runs/reproduce"))
+    """
+    names = _names(figure, scale)
+    planned = {name: _planned(name, scale, seeds) for name in names}
+    for name in names:
+        _refuse_smaller(results_dir / name / "data.csv", scale)
+    earlier = {name: _rounds_at_hand(results_dir / name, name, scale) for name in names}
+    rows: dict[str, list[Row]] = {name: [] for name in names}
+    clock = _Clock(sum(len(planned[n]) - len(earlier[n]) for n in names))
+    for index in range(max(map(len, planned.values()))):
+        asked = {n: seeds[index] for n, seeds in planned.items() if index < len(seeds)}
+        missing = {n: seed for n, seed in asked.items() if seed not in earlier[n]}
+        if missing:
+            each = ", ".join(f"{name} seed {seed}" for name, seed in missing.items())
+            print(f"scale {scale}: {each}; {clock.left()}", flush=True)
+        new = _round(missing, scale, runs_dir, parallel)
+        for name, seed in asked.items():
+            rows[name] += new[name] if name in new else earlier[name][seed]
+        for name, seed in missing.items():
+            if not rows[name]:
+                raise InputError(
+                    f"{name}: no network of seed {seed} finished; read the lines above"
+                )
+            write_rows(results_dir / name / "data.csv", name, rows[name])
+            redraw(name, scale, results_dir)
+        clock.done += len(missing)
+    for name in names:
+        drawn = with_drawn_networks(rows[name], name, scale, runs_dir)
+        if drawn != rows[name]:
+            write_rows(results_dir / name / "data.csv", name, drawn)
+            redraw(name, scale, results_dir)
+
+
+def redraw(figure: str, scale: str, results_dir: Path) -> None:
+    """Writes figure, README, config.flags and claims.json from the table alone.
+
+    Args:
+        figure: A key of FIGURES, or `all`.
+        scale: That the tables must have.
+        results_dir: Holds FIGURE/data.csv.
+
+    Raises:
+        InputError: A name is not known, or there is no table of that scale.
+
+    Example:
+        >>> redraw("fig3", "cpu", Path("docs/results"))
+    """
+    names = _names(figure, scale)
+    for name in names:
+        folder = results_dir / name
+        table = folder / "data.csv"
+        rows = read_rows(table) if table.exists() else []
+        found = rows[0].get("scale") if rows else None
+        if found != scale:
+            raise InputError(
+                f"{table}: expected results of scale {scale}; found {found}; run "
+                f"--figure={name} --scale={scale} without --plot_only first"
+            )
+        drawing = _DRAWINGS[name](rows)
+        for ending in ("png", "svg"):
+            save_figure(drawing, folder / f"figure.{ending}")
+            drawing.set_layout_engine("none")  # laid out once, for both
+        write_text(folder / "config.flags", settings_text(name, scale))
+    claims = write_verdicts(results_dir)
+    shared = [claim["figures"] for claim in claims if {*names} & {*claim["figures"]}]
+    for name in dict.fromkeys([*names, *(name for each in shared for name in each)]):
+        folder = results_dir / name
+        table = folder / "data.csv"
+        rows = read_rows(table) if table.exists() else []
+        if not rows:  # of a claim of two figures, the one that is to come
+            continue
+        mine = [claim for claim in claims if name in claim["figures"]]
+        notes = folder / "notes.md"
+        text = notes.read_text(encoding="utf-8") if notes.exists() else ""
+        of = rows[0]["scale"]
+        write_text(folder / "README.md", readme_text(name, of, rows, mine, text))
+
+
+class _Clock:
+    """What is left of some rounds, and how long it will take at the rate so far."""
+
+    def __init__(self, rounds: int) -> None:
+        self.done, self._rounds, self._start = 0, rounds, time.monotonic()
+
+    def left(self) -> str:
+        """Gives the rounds that are left, and hours once a rate is known."""
+        left = self._rounds - self.done
+        words = f"{left} round{'s' if left != 1 else ''} left"
+        if self.done:
+            hours = (time.monotonic() - self._start) / 3600 * left / self.done
+            words += f", about {hours:.1f} hours"
+        return words
+
+
+def _planned(name: str, scale: str, seeds: int) -> range:
+    """Gives the seeds of a figure's rounds, of all or of the first ones."""
+    planned = FIGURES[name].scales[scale].planned()
+    if seeds > len(planned):
+        raise InputError(
+            f"{name}: {len(planned)} networks a cell are planned at scale {scale}; "
+            f"received --seeds={seeds}; verdicts are on planned networks alone, so "
+            "explore with bin/sweep.py instead"
+        )
+    return planned[: seeds or None]
+
+
+def _round(
+    seeds: Mapping[str, int], scale: str, runs_dir: Path, parallel: int
+) -> dict[str, list[Row]]:
+    """Gives the rows of a round by figure; networks of all figures train together."""
+    trained = train_round(seeds, scale, runs_dir, parallel)
+    rows = {}
+    for name, seed in seeds.items():
+        if name in _COMPUTED:
+            rows[name] = _COMPUTED[name](scale, seed)
+        else:
+            measure, columns = _MEASURES[name], COLUMNS[name]
+            rows[name] = measured_rows(trained[name], scale, measure, columns)
+    return rows
+
+
+def _rounds_at_hand(folder: Path, name: str, scale: str) -> dict[int, list[Row]]:
+    """Gives the rows of data.csv by seed, of whole rounds of the settings of today."""
+    table, settings = folder / "data.csv", folder / "config.flags"
+    if name in _COMPUTED or not (table.exists() and settings.exists()):
+        return {}
+    then = settings.read_text(encoding="utf-8")
+    if _without_words(then) != _without_words(settings_text(name, scale)):
+        return {}
+    return whole_rounds(read_rows(table), name, scale)
+
+
+def _without_words(settings: str) -> list[str]:
+    """Leaves out the title, and how many seeds are planned."""
+    return [re.sub(";seed=.*", "", line) for line in settings.splitlines()[1:]]
+
+
+def _names(figure: str, scale: str) -> list[str]:
+    if figure not in (*FIGURES, "all") or scale not in SCALES:
+        raise InputError(
+            f"expected --figure={'|'.join(FIGURES)}|all and --scale="
+            f"{'|'.join(SCALES)}; received {figure!r} and {scale!r}"
+        )
+    return list(FIGURES) if figure == "all" else [figure]
+
+
+def _refuse_smaller(table: Path, scale: str) -> None:
+    """Refuses to replace results of a larger scale by those of a smaller one."""
+    rows = read_rows(table) if table.exists() else []
+    found = rows[0].get("scale", SCALES[0]) if rows else SCALES[0]
+    if SCALES.index(found) > SCALES.index(scale):
+        raise InputError(
+            f"{table}: holds results of scale {found}, larger than {scale}; choose "
+            "another --results_dir"
+        )

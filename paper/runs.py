@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trains a figure's networks in rounds and measures them, each once."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paper.figures import FIGURES, configure
+from paper.measures import measure_encodings
+from paper.samples import count_networks
+from paper.statistics import Row
+from paper.tables import COLUMNS
+from tf_decomp.experiment.run_files import RunFiles
+from tf_decomp.files import write_json
+from tf_decomp.sweep import Run, grid_points, parse_grid, plan_runs, sweeps
+
+# Gives the rows of one trained network, without its settings.
+Measure = Callable[[RunFiles], Sequence[Row]]
+# Settings of a network that are columns of its rows.
+_SETTINGS = (
+    *("prior", "df", "gamma", "spike_variance", "alpha", "beta", "seed"),
+    *("epochs", "max_train_examples"),
+)
+
+
+def train_round(
+    seeds: Mapping[str, int], scale: str, runs_dir: Path, parallel: int = 0
+) -> dict[str, dict[str, list[Run]]]:
+    """Trains all cells of some figures with one seed each; gives the runs by panel.
+
+    So that rounds of rising seeds are balanced designs at any time. The runs are in
+    RUNS_DIR/DATASET-SETTINGS/round-SEED/GRID, where SETTINGS stands for all that the
+    figure's cells share; finished ones are not trained again, and figures of the same
+    settings share them.
+
+    Args:
+        seeds: The round's seed by figure; figures without panels have no runs.
+        scale: One of SCALES.
+        runs_dir: Where runs are kept.
+        parallel: Runs at once, 0 for the default.
+    """
+    folders: dict[tuple[str, str], Path] = {}
+    plans = {}
+    for figure, seed in seeds.items():
+        for panel, grid in FIGURES[figure].scales[scale].panels.items():
+            folder = _folder(figure, scale, seed, grid, runs_dir)
+            settings = functools.partial(configure, figure, scale, folder)
+            folders[figure, panel] = folder
+            plans[folder] = f"{grid};seed={seed}", settings
+    runs = sweeps(list(plans.values()), parallel=parallel) if plans else []
+    trained = dict(zip(plans, runs, strict=True))
+    panels: dict[str, dict[str, list[Run]]] = {figure: {} for figure in seeds}
+    for (figure, panel), folder in folders.items():
+        panels[figure][panel] = trained[folder]
+    return panels
+
+
+def measured_rows(
+    panels: Mapping[str, Sequence[Run]],
+    scale: str,
+    measure: Measure,
+    columns: Sequence[str],
+) -> list[Row]:
+    """Gives the rows of a figure's finished networks, by panel and cell.
+
+    Args:
+        panels: Of `train_round`.
+        scale: One of SCALES.
+        measure: Gives a network's rows.
+        columns: Of the figure's table.
+    """
+    rows: list[Row] = []
+    for panel, runs in panels.items():
+        for run in runs:
+            if run.status == "finished":
+                cell = {"scale": scale, "panel": panel, **_settings(run)}
+                cell = {k: v for k, v in cell.items() if k in columns}
+                rows += [{**cell, **row} for row in _measured(run, measure)]
+    return rows
+
+
+def count_cells(figure: str, scale: str) -> int:
+    """Gives the number of networks of a round.
+
+    Args:
+        figure: A key of FIGURES.
+        scale: One of SCALES.
+    """
+    grids = FIGURES[figure].scales[scale].panels.values()
+    return sum(len(list(grid_points(parse_grid(grid)))) for grid in grids)
+
+
+def whole_rounds(rows: Sequence[Row], figure: str, scale: str) -> dict[int, list[Row]]:
+    """Gives the rows of each planned seed that has all its cells.
+
+    Args:
+        rows: Of the figure's table.
+        figure: A key of FIGURES, with panels.
+        scale: One of SCALES.
+    """
+    rounds: dict[int, list[Row]] = {}
+    for row in rows:
+        rounds.setdefault(int(row["seed"]), []).append(row)
+    cells = count_cells(figure, scale)
+    return {
+        seed: rounds[seed]
+        for seed in FIGURES[figure].scales[scale].planned()
+        if count_networks(rounds.get(seed, ())) == cells
+    }
+
+
+def with_drawn_networks(
+    rows: Sequence[Row], figure: str, scale: str, runs_dir: Path
+) -> list[Row]:
+    """Adds the encodings of the networks that are drawn, one a cell.
+
+    They are those whose MMD is nearest to the median of their cell (of even numbers the
+    lower one). One whose run is not at hand is trained again.
+
+    Args:
+        rows: Of the figure's table.
+        figure: A key of FIGURES; of others than the pinwheel's nothing is added.
+        scale: One of SCALES.
+        runs_dir: Where runs are kept.
+    """
+    networks = [row for row in rows if row.get("kind") == "network"]
+    if "mean_1" not in COLUMNS[figure]:
+        return list(rows)
+    cells: dict[tuple[Any, ...], list[Row]] = {}
+    for row in networks:
+        cells.setdefault((row["panel"], row["alpha"], row["beta"]), []).append(row)
+    chosen = []
+    for mine in cells.values():
+        middle = np.quantile([row["joint_mmd"] for row in mine], 0.5, method="lower")
+        chosen.append(min(mine, key=lambda row: abs(row["joint_mmd"] - middle)))
+    drawn: list[Row] = []
+    missing = []
+    for row in chosen:
+        cell = {key: row[key] for key in ("panel", "alpha", "beta", "seed")}
+        mine = [
+            r
+            for r in rows
+            if r.get("kind") in ("drawn", "encoding") and cell.items() <= r.items()
+        ]
+        drawn += mine
+        if not any(r["kind"] == "drawn" for r in mine):
+            missing.append(cell)
+    return [*networks, *drawn, *_drawn_rows(missing, figure, scale, runs_dir)]
+
+
+def _drawn_rows(
+    cells: Sequence[Row], figure: str, scale: str, runs_dir: Path
+) -> list[Row]:
+    """Gives the rows of some networks' encodings; trains those not at hand."""
+    found: list[Run] = []
+    plans = []
+    for cell in cells:
+        grid = FIGURES[figure].scales[scale].panels[cell["panel"]]
+        point = {name: cell[name] for name in ("alpha", "beta")}
+        folder = _folder(figure, scale, int(cell["seed"]), grid, runs_dir)
+        at_hand = [
+            run
+            for run in plan_runs(
+                parse_grid(f"{grid};seed={int(cell['seed'])}"),
+                functools.partial(configure, figure, scale, folder),
+            )
+            if point.items() <= dataclasses.asdict(run.config).items()
+            and RunFiles(run.config.output_dir).metrics.exists()
+        ]
+        if at_hand:
+            found += at_hand
+            continue
+        one = f"alpha={point['alpha']:g};beta={point['beta']:g}"
+        folder = (
+            runs_dir / _name(figure, scale) / "drawn" / f"{one};seed={cell['seed']:g}"
+        )
+        settings = functools.partial(configure, figure, scale, folder)
+        plans.append((f"{one};seed={int(cell['seed'])}", settings))
+    trained = [run for runs in (sweeps(plans) if plans else []) for run in runs]
+    panels: dict[str, list[Run]] = {}
+    for run in [*found, *trained]:
+        (panel,) = (
+            cell["panel"]
+            for cell in cells
+            if (cell["alpha"], cell["beta"], cell["seed"])
+            == (run.config.alpha, run.config.beta, run.config.seed)
+        )
+        run.status = "finished"
+        panels.setdefault(panel, []).append(run)
+    return measured_rows(panels, scale, measure_encodings, COLUMNS[figure])
+
+
+def _folder(figure: str, scale: str, seed: int, grid: str, runs_dir: Path) -> Path:
+    round_dir = runs_dir / _name(figure, scale) / f"round-{seed}"
+    return round_dir / grid.replace(";", "_")
+
+
+def _name(figure: str, scale: str) -> str:
+    shared = configure(figure, scale, Path())
+    digest = hashlib.sha256(shared.to_flags().encode()).hexdigest()[:8]
+    return f"{shared.dataset}-{digest}"
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    values = {name: getattr(run.config, name) for name in _SETTINGS}
+    if run.config.prior != "student_t":
+        values["df"] = None
+    return values
+
+
+def _measured(run: Run, measure: Measure) -> Sequence[Row]:
+    """Measures a network, or reads what was measured since it was trained.
+
+    Figures of the same measure share it.
+    """
+    files = RunFiles(run.config.output_dir)
+    path = files.root / f"{measure.__name__}.json"
+    trained = files.metrics.stat().st_mtime
+    if not path.exists() or path.stat().st_mtime < trained:
+        write_json(path, measure(files))
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    return [{k: v for k, v in row.items() if v is not None} for row in rows]

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""data.csv, the tidy table behind a figure: one row a network, point or picture."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from paper.statistics import Row
+from tf_decomp.errors import InputError
+from tf_decomp.files import write_atomically
+
+_TEXTS = {"scale", "kind", "panel", "prior", "part", "estimator", "class", "pixels"}
+_POINT = ("mean_1", "mean_2", "deviation_1", "deviation_2")
+_MATCH = (
+    *("overlap", "mutual_information", "encoder_entropy", "aggregate_kl"),
+    *("inclusive_kl", "joint_mmd", "rarest_mode_share", "off_mode_mass"),
+)
+_CLUSTERS = ("scale", "kind", "panel", "alpha", "beta", "seed", "log_likelihood", "kl")
+_SCORES = (
+    *("active_dimensions", "factor_vae_score", "factor_vae_score_all"),
+    *("factor_vae_score_sampled", "factor_vae_score_mapped", "factor_vae_chance"),
+    *("margin", "mutual_information_gap", "n"),
+)
+_SPARSITY = (
+    *("mmd", "hoyer", "hoyer_active", "hoyer_sampled", "hoyer_chance"),
+    *("active_dimensions", "n"),
+)
+_FIG2 = (
+    *("scale", "panel", "prior", "df", "beta", "seed", "log_likelihood", "kl"),
+    *_SCORES,
+)
+_LEARNING = (
+    *("scale", "panel", "epochs", "max_train_examples", "seed"),
+    *("log_likelihood", "kl"),
+)
+
+# The columns of each figure, in order. `kind` tells rows of different things apart;
+# `n` is what a row's numbers stand on. Empty: not known of this row.
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "fig1": (*_CLUSTERS, *_MATCH, "n", *_POINT),
+    "fig2": _FIG2,
+    "fig2_pilots": _FIG2,
+    "fig2_learning": (*_LEARNING, *_SCORES),
+    "fig3_learning": (*_LEARNING, *_MATCH, "n"),
+    "fig4_learning": (*_LEARNING, *_SPARSITY),
+    "fig3": (*_CLUSTERS, *_MATCH, "n", *_POINT),
+    "fig3_top": (*_CLUSTERS, *_MATCH, "n", *_POINT),
+    "fig4": (
+        *("scale", "gamma", "spike_variance", "alpha", "beta", "seed"),
+        *("log_likelihood", "kl", *_SPARSITY),
+    ),
+    "fig5": (
+        *("scale", "kind", "panel", "spike_variance", "seed", "log_likelihood", "mmd"),
+        *("hoyer", "active_dimensions", "permutation_p", "class_share", "class"),
+        *("dimension", "magnitude", "magnitude_standard_error", "n", "datum"),
+        *("region_share", "swap_share", "region_area", "largest_change", "step"),
+        "pixels",
+    ),
+    "theory": (
+        *("scale", "part", "prior", "beta", "seed", "gap", "control_gap", "n"),
+        *("degrees", "objective", "difference", "difference_standard_error"),
+        "rounding",
+    ),
+    "estimators": (
+        *("scale", "estimator", "latent_dim", "batch_size", "truth"),
+        *("truth_standard_error", "bias", "bias_standard_error", "deviation", "n"),
+    ),
+}
+
+
+def write_rows(path: Path, figure: str, rows: Sequence[Row]) -> None:
+    """Writes a figure's data.csv; numbers keep 7 digits.
+
+    Args:
+        path: The file.
+        figure: A key of COLUMNS.
+        rows: Their keys are columns; one that is missing or None leaves a cell empty.
+    """
+
+    def write(name: Path) -> None:
+        with name.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS[figure], restval="")
+            writer.writeheader()
+            writer.writerows({k: _text(v) for k, v in row.items()} for row in rows)
+
+    write_atomically(path, write)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Reads a data.csv; empty cells are not in the rows.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: A cell that should hold a number does not.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        return [_row(path, cells) for cells in csv.DictReader(file)]
+
+
+def _row(path: Path, cells: Mapping[str, str]) -> Row:
+    try:
+        return {
+            name: text if name in _TEXTS else float(text)
+            for name, text in cells.items()
+            if text
+        }
+    except ValueError as error:
+        raise InputError(
+            f"{path}: {error}; restore it, or move it away and run without --plot_only"
+        ) from None
+
+
+def _text(value: object) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    number = float(value)  # type: ignore[arg-type]
+    return str(int(number)) if number.is_integer() else f"{number:.7g}"

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two replicas give what one gives: SGD, uneven batches, each posterior, each D."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from cases import DATA_DIM, IMAGE, LATENT_DIM, POSTERIORS, PRIORS, make_vae
+
+from tf_decomp.divergences import DIVERGENCES
+from tf_decomp.experiment.strategies import make_strategy
+from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from tf_decomp.vae import DecompositionVAE
+
+EPOCHS = 2
+TOLERANCE = 2e-6
+CONV = {"filters": (2, 3), "hidden": (), "batch_norm": True}
+
+
+class Case(NamedTuple):
+    """A model and its data.
+
+    The first batch is uneven over two replicas; of the last one of the dense networks
+    a replica gets none (oneDNN's convolutions fail on no image).
+    """
+
+    encoder: Callable[[], keras.Model]
+    decoder: Callable[[], keras.Model]
+    prior: str
+    shape: tuple[int, ...]
+    sizes: tuple[int, ...]
+    learning_rate: float
+
+
+CASES = {
+    "normal": Case(
+        partial(MLPEncoder, LATENT_DIM, hidden=(4,)),
+        partial(MLPDecoder, DATA_DIM, hidden=(4,)),
+        "normal_learnt",
+        (DATA_DIM,),
+        (9, 5, 1),
+        0.005,
+    ),
+    "laplace": Case(
+        partial(ConvEncoder, LATENT_DIM, posterior="laplace", **CONV),
+        partial(ConvDecoder, IMAGE, likelihood="laplace", **CONV),
+        "normal",
+        IMAGE,
+        (9, 5),
+        1e-3,
+    ),
+}
+
+
+class RecordingSGD(keras.optimizers.SGD):
+    """SGD that keeps the gradient it applies, which Keras has summed over replicas."""
+
+    def build(self, variables: list[Any]) -> None:
+        super().build(variables)
+        self.gradients = self.add_optimizer_variables(variables, "gradient")
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        super().update_step(gradient, variable, learning_rate)
+        self.assign(self.gradients[self._get_variable_index(variable)], gradient)
+
+
+class Recorder(keras.callbacks.Callback):
+    """Takes the gradients of every step, and the logs of every epoch.
+
+    Keras's logs of a step under a strategy are those of the first replica.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gradients: list[np.ndarray] = []
+        self.logs: list[dict[str, float]] = []
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.gradients += [g.numpy() for g in self.model.optimizer.gradients]
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.logs.append(logs)
+
+
+class Result(NamedTuple):
+    vae: DecompositionVAE
+    gradients: list[np.ndarray]
+    logs: list[dict[str, float]]
+
+
+def of_halves(
+    divergence: Callable[..., tf.Tensor],
+    posterior: Any,
+    prior: Any,
+    latents: tf.Tensor,
+    samples: tf.Tensor,
+) -> tf.Tensor:
+    """What D would be if each of two replicas took it of its own examples."""
+    size = tf.shape(latents)[0]
+    half = (size + 1) // 2
+    first = tf.minimum(half, size - 1)  # of a single example: itself
+    return 0.5 * (
+        divergence(posterior[:half], prior, latents[:half], samples[:half])
+        + divergence(posterior[first:], prior, latents[first:], samples[first:])
+    )
+
+
+def batches(case: Case) -> tf.data.Dataset:
+    sizes = case.sizes
+    x = np.random.default_rng(0).normal(size=(sum(sizes), *case.shape))
+    ends = np.cumsum(sizes)
+    parts = [
+        tf.data.Dataset.from_tensor_slices(x[end - size : end].astype("float32")).batch(
+            sizes[0]
+        )
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole.concatenate(part)
+    return whole
+
+
+def fit(case: Case, divergence: Callable[..., tf.Tensor], strategy: str) -> Result:
+    """Gives the model, gradients of steps, logs of epochs."""
+    keras.utils.set_random_seed(0)  # The networks are made before make_vae seeds.
+    with make_strategy(strategy).scope():
+        vae = make_vae(
+            PRIORS[case.prior](),
+            case.encoder(),
+            case.decoder(),
+            divergence=divergence,
+            alpha=2.0,
+            beta=0.5,
+            num_samples=2,
+        )
+        vae.compile(RecordingSGD(case.learning_rate), jit_compile=False)
+    before, recorder = vae.get_weights(), Recorder()
+    vae.fit(
+        batches(case), epochs=EPOCHS, shuffle=False, verbose=0, callbacks=[recorder]
+    )
+    assert len(recorder.logs) == EPOCHS
+    assert len(recorder.gradients) == (
+        EPOCHS * len(case.sizes) * len(vae.trainable_variables)
+    )
+    assert largest_difference(vae.get_weights(), before) > 1000 * TOLERANCE
+    return Result(vae, recorder.gradients, recorder.logs)
+
+
+def largest_difference(ours: list[np.ndarray], theirs: list[np.ndarray]) -> float:
+    """NaN where any number is NaN."""
+    differences = [np.abs(a - b).max() for a, b in zip(ours, theirs, strict=True)]
+    return float(np.max(differences))
+
+
+def test_every_posterior_has_a_case() -> None:
+    assert CASES.keys() == POSTERIORS.keys()
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+@pytest.mark.parametrize("posterior", CASES)
+def test_two_replicas_give_what_one_gives(posterior: str, name: str) -> None:
+    """The moving moments of batch normalisation are among the weights."""
+    case, divergence = CASES[posterior], DIVERGENCES[name]
+    assert make_strategy("mirrored").num_replicas_in_sync == 2
+    one, two = (fit(case, divergence, strategy) for strategy in ("none", "mirrored"))
+    scale = max(np.abs(gradient).max() for gradient in one.gradients)
+    assert largest_difference(two.gradients, one.gradients) < TOLERANCE * scale
+    # Weights up to 1, of sums of up to 300 terms near 1: a few float32 roundings.
+    ours, theirs = two.vae.get_weights(), one.vae.get_weights()
+    assert largest_difference(ours, theirs) < TOLERANCE
+    evaluated = (
+        each.vae.evaluate(batches(case), return_dict=True, verbose=0)
+        for each in (two, one)
+    )
+    for logs, expected in [*zip(two.logs, one.logs, strict=True), tuple(evaluated)]:
+        assert logs.keys() == expected.keys()
+        for key, value in expected.items():
+            np.testing.assert_allclose(logs[key], value, 1e-5, 1e-6, err_msg=key)
+    # The test would see a D that each replica took of its own examples.
+    halves = fit(case, partial(of_halves, divergence), "none")
+    difference = largest_difference(halves.gradients, one.gradients)
+    assert difference > 1000 * TOLERANCE * scale

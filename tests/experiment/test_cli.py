@@ -1,0 +1,423 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command lines: flags that arrive, mistakes that end with one line, quiet start-up.
+
+Most command lines run inside this process, as `python bin/train.py` would run them.
+"""
+
+import importlib
+import logging
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags
+from absl import logging as absl_logging
+
+import tf_decomp
+from tf_decomp import ExperimentConfig, startup
+from tf_decomp.experiment import model_card
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.flags"))
+PROGRAMS = sorted(path.name for path in (ROOT / "bin").glob("*.py"))
+OUR_FLAGS = {*ExperimentConfig.__dataclass_fields__, "run_dir", "export_dir"}
+
+
+class Result(NamedTuple):
+    status: Any
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Any]:
+    """Runs programs of bin/ in this process, in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    handlers, tf_level = logging.root.handlers[:], tf.get_logger().level
+    verbosity = absl_logging.get_verbosity()
+
+    def run(program: str, *arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", [f"bin/{program}", *arguments])
+        capfd.readouterr()
+        try:
+            with pytest.raises(SystemExit) as stopped:
+                runpy.run_path(str(ROOT / "bin" / program), run_name="__main__")
+        finally:
+            for name in OUR_FLAGS & set(flags.FLAGS):
+                delattr(flags.FLAGS, name)
+            flags.FLAGS.unparse_flags()
+        return Result(stopped.value.code, *capfd.readouterr())
+
+    yield run
+    logging.root.handlers[:] = handlers
+    absl_logging.set_verbosity(verbosity)
+    tf.get_logger().setLevel(tf_level)
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[ExperimentConfig]:
+    """Replaces training; gives the list of settings that reached it."""
+    configs: list[ExperimentConfig] = []
+
+    def train(config: ExperimentConfig) -> dict[str, Any]:
+        configs.append(config)
+        return {"test/elbo": {"value": -1.25, "standard_error": 0.5, "n": 400}}
+
+    monkeypatch.setattr(tf_decomp, "train", train)
+    return configs
+
+
+def paths(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def assert_one_line(result: Result, program: str, *named: str) -> None:
+    assert result.status == 1, result
+    assert result.err.endswith("\n")
+    lines = result.err.splitlines()
+    assert len(lines) == 1, result.err
+    assert lines[0].startswith(f"{program}: "), lines
+    for part in named:
+        assert part in lines[0], lines
+
+
+# -- flags ------------------------------------------------------------------------
+
+
+def test_every_setting_is_a_flag_with_its_default(
+    command: Any, trained: list[ExperimentConfig]
+) -> None:
+    result = command("train.py")
+    assert result.status in (None, 0), result
+    assert trained == [ExperimentConfig()]
+    assert "test/elbo" in result.out
+    assert "-1.2500 +- 0.5000 (standard error, n = 400)" in result.out
+    assert "files: runs/run" in result.out
+    assert result.err == ""
+
+
+def test_later_flags_win_over_the_flagfile(
+    command: Any, trained: list[ExperimentConfig], tmp_path: Path
+) -> None:
+    (tmp_path / "inner.flags").write_text("--epochs=3\n--beta=0.5\n")
+    (tmp_path / "mine.flags").write_text("# mine\n\n--flagfile=inner.flags\n--df=7\n")
+    arguments = ("--flagfile=mine.flags", "--epochs=9", "--hidden=64,32", "--overwrite")
+    for order in (arguments, ("--epochs=9", "--flagfile=mine.flags")):
+        assert command("train.py", *order).status in (None, 0)
+    assert trained == [
+        ExperimentConfig(beta=0.5, df=7, epochs=9, hidden=(64, 32), overwrite=True),
+        ExperimentConfig(beta=0.5, df=7, epochs=3),
+    ]
+
+
+SETTINGS: list[dict[str, Any]] = [
+    {"hidden": (), "df": float("inf"), "batch_norm": True, "learning_rate": 5e-4},
+    {"hidden": (64, 32), "output_dir": "a folder/with = and, comma", "alpha": 0.0},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=["1", "2"])
+def test_flagfile_of_a_run_gives_the_same_settings(
+    command: Any,
+    trained: list[ExperimentConfig],
+    tmp_path: Path,
+    settings: dict[str, Any],
+) -> None:
+    config = ExperimentConfig(**settings)
+    (tmp_path / "config.flags").write_text(config.to_flags())
+    assert command("train.py", "--flagfile=config.flags").status in (None, 0)
+    assert trained == [config]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_config(
+    command: Any, trained: list[ExperimentConfig], path: Path
+) -> None:
+    assert command("train.py", f"--flagfile={path}").status in (None, 0)
+    assert trained == [ExperimentConfig.from_flags(path.read_text(encoding="utf-8"))]
+
+
+def test_help_names_every_flag(command: Any) -> None:
+    result = command("train.py", "--helpfull")
+    for name, field in ExperimentConfig.__dataclass_fields__.items():
+        assert f"--{name}:" in result.out or f"--[no]{name}:" in result.out
+        assert field.metadata["help"].split()[0] in result.out
+    assert result.err == ""
+
+
+# -- mistakes ---------------------------------------------------------------------
+
+BAD: list[tuple[list[str], tuple[str, ...]]] = [
+    (["--prior=gamma"], ("prior", "gamma", "student_t")),
+    (["--dataset=mnist2"], ("dataset", "mnist2", "pinwheel")),
+    (["--dataset=npz:"], ("dataset", "npz:")),
+    (["--divergence=kl"], ("divergence", "kl", "inclusive_kl")),
+    (["--posterior=cauchy"], ("posterior", "cauchy")),
+    (["--likelihood=poisson"], ("likelihood", "poisson")),
+    (["--strategy=tpu"], ("strategy", "tpu")),
+    (["--strategy=multi_worker"], ("strategy", "multi_worker")),
+    (["--beta=-1"], ("beta", "-1")),
+    (["--alpha=-1", "--divergence=inclusive_kl"], ("alpha", "-1")),
+    (["--alpha=1"], ("alpha", "divergence")),
+    (["--prior=normal_mixture", "--latent_dim=3"], ("latent_dim", "3")),
+    (["--prior=normal_pca", "--latent_dim=5"], ("latent_dim", "5")),
+    (["--batch_size=401"], ("batch_size", "401", "400")),
+    (["--max_train_examples=99", "--batch_size=100"], ("batch_size", "100", "99")),
+    (["--batch_size=0"], ("batch_size", "0")),
+    (["--epochs=0"], ("epochs", "0")),
+    (["--latent_dim=0"], ("latent_dim", "0")),
+    (["--num_samples=0"], ("num_samples", "0")),
+    (["--learning_rate=0"], ("learning_rate", "0")),
+    (["--learning_rate=nan"], ("learning_rate", "nan")),
+    (["--learning_rate=inf"], ("learning_rate", "inf")),
+    (["--prior=spike_and_slab", "--gamma=1.5"], ("gamma", "1.5")),
+    (["--prior=spike_and_slab", "--gamma=-0.5"], ("gamma", "-0.5")),
+    (["--prior=student_t", "--df=0"], ("df", "0")),
+    (["--prior=student_t", "--df=-2"], ("df", "-2")),
+    (["--image_size=32"], ("image_size", "32")),
+    (["--seed=4294967296"], ("seed", "4294967296")),
+    (["stray"], ("stray",)),
+    (["--epochs", "5", "stray"], ("stray",)),
+    (["--epoch=5"], ("epoch",)),
+    (["--epochs=five"], ("epochs", "five")),
+    (["--epochs=2.5"], ("epochs", "2.5")),
+    (["--beta=high"], ("beta", "high")),
+    (["--hidden=abc"], ("hidden", "abc")),
+    (["--hidden=100,1.5"], ("hidden", "1.5")),
+    (["--hidden=100,0"], ("hidden", "0")),
+    (["--overwrite=perhaps"], ("overwrite", "perhaps")),
+    (["--flagfile=missing.flags"], ("missing.flags",)),
+    (["--flagfile=wrong.flags"], ("epoch",)),
+    (["--dataset=fashion_mnist", "--data_dir=empty"], ("empty", "Debian")),
+    (["--dataset=fashion_mnist", "--data_dir=missing"], ("missing", "Debian")),
+    (["--dataset=npz:missing.npz"], ("missing.npz",)),
+    (["--dataset=npz:empty"], ("empty",)),
+    (["--dataset=npz:text.npz"], ("text.npz",)),
+    (["--dataset=npz:no_train.npz"], ("no_train.npz", "x_train")),
+    (["--dataset=npz:nan.npz"], ("nan.npz", "x_train", "NaN")),
+    (["--dataset=npz:words.npz"], ("words.npz", "x_train", "dtype")),
+    (["--dataset=npz:complex.npz"], ("complex.npz", "x_train", "complex128")),
+    (["--dataset=npz:objects.npz"], ("objects.npz",)),
+    (["--dataset=npz:rank1.npz"], ("rank1.npz", "(20,)")),
+    (["--dataset=npz:rank5.npz"], ("rank5.npz", "(20, 1, 1, 1, 1)")),
+    (["--dataset=npz:odd_image.npz", "--batch_size=5"], ("5",)),
+    (["--output_dir=text.npz"], ("text.npz",)),
+    (["--output_dir=text.npz/run"], ("text.npz",)),
+]
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.npz").write_text("no archive\n")
+    (tmp_path / "wrong.flags").write_text("--epoch=5\n")
+    x = np.zeros((20, 2))
+    arrays: dict[str, Any] = {
+        "nan": np.where(np.eye(20)[:, :2] == 1, np.nan, x),
+        "words": np.array([["a", "b"]] * 20),
+        "complex": x + 1j,
+        "objects": np.array([[{}, None]] * 20, object),
+        "rank1": x[:, 0],
+        "rank5": x.reshape(20, 2, 1, 1, 1)[:, :1],
+        "odd_image": np.zeros((20, 5, 5)),
+    }
+    for name, array in arrays.items():
+        np.savez(tmp_path / f"{name}.npz", x_train=array)
+    np.savez(tmp_path / "no_train.npz", x_test=x)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("arguments", "named"), BAD, ids=[" ".join(b[0]) for b in BAD])
+def test_mistake(
+    command: Any, inputs: Path, arguments: list[str], named: tuple[str, ...]
+) -> None:
+    before = paths(inputs)
+    assert_one_line(command("train.py", *arguments), "train.py", *named)
+    assert paths(inputs) == before
+    assert (inputs / "text.npz").read_text() == "no archive\n"
+
+
+def test_mistake_spares_an_earlier_run(command: Any, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "run"
+    run.mkdir(parents=True)
+    (run / "config.flags").write_text(ExperimentConfig(beta=2.0).to_flags())
+    (run / "metrics.json").write_text("{}")
+    for arguments in (
+        ["--beta=-1"],
+        ["--beta=3"],
+        ["--overwrite", "--batch_size=401"],
+        ["--overwrite", "--dataset=npz:missing.npz"],
+    ):
+        assert_one_line(command("train.py", *arguments), "train.py")
+        assert (run / "config.flags").read_text() == (
+            ExperimentConfig(beta=2.0).to_flags()
+        )
+        assert (run / "metrics.json").read_text() == "{}"
+
+
+def test_export_mistakes(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for arguments, named in (
+        ([], "--run_dir"),
+        (["--run_dir=empty"], "--export_dir"),
+        (["--export_dir=served"], "--run_dir"),
+        (["--run_dir=empty", "--export_dir=served"], "empty"),
+        (["--run_dir=missing", "--export_dir=served"], "missing"),
+        (["--run_dir=empty", "--export_dir=served", "stray"], "stray"),
+        (["--run=empty"], "run"),
+    ):
+        assert_one_line(command("export.py", *arguments), "export.py", named)
+        assert paths(tmp_path) == {"empty"}
+
+
+def test_export_takes_its_paths(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_card, "export_run", lambda run, export: run / export)
+    result = command("export.py", "--run_dir=runs/a", "--export_dir=served/a")
+    assert result.status in (None, 0)
+    assert result.out == "exported: runs/a/served/a\n"
+    assert result.err == ""
+
+
+def test_other_exceptions_keep_their_traceback(
+    command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(config: ExperimentConfig) -> None:
+        raise ZeroDivisionError("a bug of ours")
+
+    monkeypatch.setattr(tf_decomp, "train", broken)
+    with pytest.raises(ZeroDivisionError, match="a bug of ours"):
+        command("train.py")
+
+
+# -- true processes -----------------------------------------------------------------
+
+
+def python(*arguments: str, **environment: str) -> Result:
+    """Runs Python as a user's shell does: with none of this process's settings."""
+    names = ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "KERAS_BACKEND")
+    kept = {name: v for name, v in os.environ.items() if name not in names}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_other_backend(program: str) -> None:
+    result = python(str(ROOT / "bin" / program), KERAS_BACKEND="jax")
+    assert_one_line(result, program, "KERAS_BACKEND=jax", "KERAS_BACKEND=tensorflow")
+    assert result.out == ""
+
+
+def test_real_process_prints_one_line(tmp_path: Path) -> None:
+    """Nor do the notes of C++ libraries appear, which no Python code sees."""
+    program = str(ROOT / "bin" / "train.py")
+    result = python(program, "--prior=gamma", f"--output_dir={tmp_path}/run")
+    assert_one_line(result, "train.py", "gamma")
+    assert result.out == ""
+    assert paths(tmp_path) == set()
+
+
+def test_metrics_and_theory_are_there_when_they_are_used() -> None:
+    program = """
+import sys, tf_decomp
+lazy = ("tf_decomp.metrics", "tf_decomp.theory")
+assert not [name for name in lazy if name in sys.modules]
+assert {"metrics", "theory", "NormalPrior"} <= set(dir(tf_decomp))
+for module in (tf_decomp.metrics, tf_decomp.theory):
+    assert all(callable(getattr(module, name)) for name in module.__all__)
+try:
+    tf_decomp.metric
+except AttributeError as error:
+    print(error)
+"""
+    result = python("-c", program)
+    assert result.status == 0, result.err
+    assert result.out == "module 'tf_decomp' has no attribute 'metric'\n"
+
+
+# -- start-up -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def unstarted(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """A process without TensorFlow; lists what oneDNN is set to at each import."""
+    seen: list[str | None] = []
+
+    def imported(name: str) -> None:
+        assert name == "tensorflow"
+        seen.append(os.environ.get("TF_ENABLE_ONEDNN_OPTS"))
+        os.write(2, b"note of a C++ library\n")
+
+    monkeypatch.setattr(importlib, "import_module", imported)
+    monkeypatch.delitem(sys.modules, "tensorflow")
+    # Set first, so that what the function sets is taken back afterwards.
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "unused")
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    return seen
+
+
+def test_onednn_is_on_before_tensorflow_loads(unstarted: list[str | None]) -> None:
+    startup.start_tensorflow()
+    assert unstarted == ["1"]
+
+
+def test_own_onednn_setting_wins(
+    unstarted: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    startup.start_tensorflow()
+    assert unstarted == ["0"]
+
+
+def test_onednn_is_left_alone_behind_tensorflow(
+    unstarted: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", tf)
+    startup.start_tensorflow()
+    assert unstarted == []
+    assert "TF_ENABLE_ONEDNN_OPTS" not in os.environ
+
+
+@pytest.mark.parametrize(("level", "notes"), [("0", 1), ("3", 0), (None, 1)])
+def test_notes_of_libraries_obey_the_log_level(
+    level: str | None,
+    notes: int,
+    unstarted: list[str | None],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    if level is None:
+        monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    else:
+        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+    startup.start_tensorflow()
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err.splitlines() == [
+        *["note of a C++ library"] * notes,
+        "after",
+    ]
+
+
+def test_backend_of_the_keras_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = SimpleNamespace(backend=SimpleNamespace(backend=lambda: "numpy"))
+    monkeypatch.setitem(sys.modules, "keras", backend)
+    with pytest.raises(ImportError, match=r"numpy from keras\.json") as caught:
+        startup.start_tensorflow()
+    assert caught.value.name == "tf_decomp"

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ExperimentConfig: its checks, and flagfiles that give back what they were made of."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tf_decomp import ExperimentConfig, InputError, build_vae
+from tf_decomp.experiment.config import PRIORS
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+FIELDS = dataclasses.fields(ExperimentConfig)
+NAN, INF = float("nan"), float("inf")
+
+BAD: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    # (settings, what the message must name)
+    ({"prior": "gamma"}, ("prior", "'gamma'", "spike_and_slab")),
+    ({"posterior": "cauchy"}, ("posterior", "'cauchy'", "laplace")),
+    ({"likelihood": "poisson"}, ("likelihood", "'poisson'", "bernoulli")),
+    ({"divergence": "kl"}, ("divergence", "'kl'", "none", "inclusive_kl")),
+    ({"strategy": "tpu"}, ("strategy", "'tpu'", "mirrored")),
+    ({"alpha": 1.0}, ("alpha=1.0", "divergence=none", "inclusive_kl")),
+    ({"alpha": -1.0, "divergence": "inclusive_kl"}, ("alpha", "-1.0")),
+    ({"alpha": NAN, "divergence": "inclusive_kl"}, ("alpha", "nan")),
+    ({"alpha": INF, "divergence": "inclusive_kl"}, ("alpha", "inf")),
+    ({"beta": -0.1}, ("beta", "-0.1")),
+    ({"beta": NAN}, ("beta", "nan")),
+    ({"beta": INF}, ("beta", "inf")),
+    ({"prior": "normal_mixture", "latent_dim": 3}, ("latent_dim=3", "latent_dim=2")),
+    ({"latent_dim": 0}, ("latent_dim", "0")),
+    ({"num_samples": 0}, ("num_samples", "0")),
+    ({"epochs": 0}, ("epochs", "0")),
+    ({"epochs": -5}, ("epochs", "-5")),
+    ({"batch_size": 0}, ("batch_size", "0")),
+    ({"learning_rate": 0.0}, ("learning_rate", "0.0")),
+    ({"learning_rate": -1e-3}, ("learning_rate", "-0.001")),
+    ({"learning_rate": NAN}, ("learning_rate", "nan")),
+    ({"learning_rate": INF}, ("learning_rate", "inf")),
+    ({"gamma": -0.01}, ("gamma", "-0.01")),
+    ({"gamma": 1.01}, ("gamma", "1.01")),
+    ({"gamma": NAN}, ("gamma", "nan")),
+    ({"spike_variance": 0.0}, ("spike_variance", "0.0")),
+    ({"mixture_variance": INF}, ("mixture_variance", "inf")),
+    ({"df": 0.0}, ("df", "0.0")),
+    ({"df": -3.0}, ("df", "-3.0")),
+    ({"df": NAN}, ("df", "nan")),
+    ({"hidden": (100, 0)}, ("hidden", "0")),
+    ({"seed": -1}, ("seed", "-1")),
+    ({"seed": 2**32}, ("seed", "4294967296")),  # more than NumPy's seeds
+    ({"image_size": -1}, ("image_size", "-1")),
+    ({"max_test_examples": -1}, ("max_test_examples", "-1")),
+    ({"max_train_examples": -1}, ("max_train_examples", "-1")),
+]
+BAD_TYPES: list[dict[str, Any]] = [
+    {"latent_dim": 2.5},
+    {"epochs": "5"},
+    {"hidden": (1.5,)},
+    {"hidden": 100},
+    {"output_dir": None},
+]
+# Slips of Python users: refused or understood, but never written to a flagfile that
+# cannot be read again.
+SLIPS: list[dict[str, Any]] = [
+    {"epochs": 5.0},
+    {"hidden": [64, 32]},
+    {"hidden": np.array([64, 32])},
+    {"batch_norm": 1},
+    {"seed": np.int64(3), "beta": np.float32(0.5)},
+    {"alpha": 5, "beta": 0, "df": 3, "divergence": "inclusive_kl"},
+]
+GOOD: list[dict[str, Any]] = [
+    {},
+    {"df": INF, "prior": "student_t"},
+    {"gamma": 0.0, "beta": 0.0},
+    {"gamma": 1.0, "alpha": 1e-30, "divergence": "dimensionwise_mmd"},
+    {"alpha": 0.0, "divergence": "inclusive_kl"},
+    {"hidden": ()},
+    {"hidden": (64, 32, 16)},
+    {"batch_norm": True, "overwrite": True},
+    {"learning_rate": 0.1 + 0.2, "beta": 1e22},
+    {"dataset": "npz:/a path/with=equals#and,commas.npz", "data_dir": "~/x y"},
+    {"output_dir": "--looks_like=a_flag", "strategy": "mirrored"},
+]
+
+
+def message_of(settings: dict[str, Any]) -> str:
+    with pytest.raises(InputError) as caught:
+        ExperimentConfig(**settings)
+    message = str(caught.value)
+    assert message
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(("settings", "named"), BAD, ids=[str(b[0]) for b in BAD])
+def test_bad_value(settings: dict[str, Any], named: tuple[str, ...]) -> None:
+    message = message_of(settings)
+    for part in named:
+        assert part in message, message
+
+
+@pytest.mark.parametrize("settings", BAD_TYPES, ids=str)
+def test_bad_type(settings: dict[str, Any]) -> None:
+    assert next(iter(settings)) in message_of(settings)
+
+
+@pytest.mark.parametrize("settings", GOOD, ids=str)
+def test_flagfile_gives_back_the_settings(settings: dict[str, Any]) -> None:
+    config = ExperimentConfig(**settings)
+    text = config.to_flags()
+    assert ExperimentConfig.from_flags(text) == config
+    names = [line.split("=")[0] for line in text.splitlines()]
+    assert names == [f"--{field.name}" for field in FIELDS]
+
+
+@pytest.mark.parametrize("settings", SLIPS, ids=str)
+def test_slip(settings: dict[str, Any]) -> None:
+    try:
+        config = ExperimentConfig(**settings)
+    except InputError as error:
+        assert next(iter(settings)) in str(error)  # noqa: PT017
+    else:
+        assert ExperimentConfig.from_flags(config.to_flags()) == config
+
+
+def test_old_flagfiles_stay_valid() -> None:
+    text = "# a comment\n\n  --epochs=7 \n-beta=0.5\n--overwrite=True\n"
+    assert ExperimentConfig.from_flags(text) == ExperimentConfig(
+        epochs=7, beta=0.5, overwrite=True
+    )
+    assert ExperimentConfig.from_flags("") == ExperimentConfig()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--epoch=7",
+        "--epochs",
+        "epochs 7",
+        "--epochs=seven",
+        "--epochs=7.5",
+        "--beta=",
+        "--batch_norm=maybe",
+        "--hidden=100,abc",
+        "--hidden=[100]",
+        "--beta=-1",
+    ],
+)
+def test_bad_line_of_a_flagfile(line: str) -> None:
+    with pytest.raises(InputError) as caught:
+        ExperimentConfig.from_flags(f"--seed=1\n{line}\n")
+    assert "\n" not in str(caught.value)
+    assert line.lstrip("-").split("=")[0].split()[0] in str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.flags")), ids=lambda p: p.stem)
+def test_shipped_config(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    config = ExperimentConfig.from_flags(text)
+    assert config.dataset.startswith(path.stem)
+    assert config.output_dir == f"runs/{path.stem}"
+    # Every line counts: none is a typing error of a default.
+    lines = [line for line in text.splitlines() if line.startswith("--")]
+    assert lines
+    for line in lines:
+        name, _, value = line[2:].partition("=")
+        got = getattr(config, name)
+        if isinstance(got, float):
+            assert math.isclose(got, float(value))
+        elif isinstance(got, tuple):
+            assert ",".join(map(str, got)) == value
+        else:
+            assert str(got).lower() == value.lower()
+
+
+def test_header_of_shipped_configs() -> None:
+    """A config opens with its command, its run time and what to expect."""
+    for path in CONFIGS.glob("*.flags"):
+        text = path.read_text(encoding="utf-8")
+        header = text[: text.index("--dataset")]
+        comments = [line for line in header.splitlines() if line]
+        assert len(comments) >= 3, path
+        assert all(line.startswith("#") for line in comments)
+        assert f"--flagfile=configs/{path.name}" in header
+        for name in ("Run time: ", "Result: "):
+            line = next(line for line in comments if name in line)
+            assert any(letter.islower() for letter in line.partition(name)[2]), line
+
+
+def test_settings_are_frozen_and_explained() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ExperimentConfig().beta = 2.0  # type: ignore[misc]
+    for field in FIELDS:
+        assert field.metadata["help"].endswith("."), field.name
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_every_prior_builds(prior: str) -> None:
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype("float32")
+    config = ExperimentConfig(prior=prior, hidden=(4,), gamma=0.3, df=7.0)
+    vae = build_vae(config, [3], x)
+    assert vae.latent_dim == 2
+    assert vae.data_shape == (3,)
+    log_prob = vae.prior.distribution.log_prob(np.zeros([5, 2], "float32"))
+    assert log_prob.shape == [5]
+    assert bool(vae.prior.trainable_variables) == ("learnt" in prior)
+
+
+def test_settings_reach_the_model() -> None:
+    config = ExperimentConfig(
+        prior="spike_and_slab",
+        gamma=0.25,
+        spike_variance=0.5,
+        posterior="laplace",
+        likelihood="laplace",
+        divergence="dimensionwise_mmd",
+        alpha=3.0,
+        beta=0.5,
+        num_samples=4,
+        latent_dim=5,
+        hidden=(7, 6),
+        seed=11,
+    )
+    vae = build_vae(config, [3])
+    assert (float(vae.alpha), float(vae.beta)) == (3.0, 0.5)
+    assert (vae.num_samples, vae.seed, vae.latent_dim) == (4, 11, 5)
+    # Variance of the mixture of N(0, 0.5), weight 0.25, and N(0, 1).
+    variance = vae.prior.distribution.variance()
+    assert variance.shape == [5]
+    assert abs(variance.numpy() - (0.25 * 0.5 + 0.75)).max() < 1e-6
+    kernels = {tuple(w.shape) for w in vae.trainable_variables if len(w.shape) == 2}
+    assert {(3, 7), (7, 6), (6, 10), (5, 7), (7, 6)} <= kernels
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape", "named"),
+    [
+        ({"prior": "normal_pca"}, [3], "pass x"),
+        ({}, [4, 4], "[4, 4]"),
+        ({"batch_norm": True}, [20, 16, 1], "20"),
+    ],
+)
+def test_data_that_no_network_takes(
+    settings: dict[str, Any], shape: list[int], named: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        build_vae(ExperimentConfig(**settings), shape)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judges a finished run, or anybody's codes: evaluation.json and report.html."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorflow_probability import distributions as tfd
+
+from tf_decomp.errors import InputError
+from tf_decomp.evaluation.figures import collect_codes, draw_evaluation
+from tf_decomp.evaluation.report import render_report
+from tf_decomp.evaluation.report.numbers import (
+    format_count,
+    format_estimate,
+    format_number,
+)
+from tf_decomp.evaluation.rows import (
+    Row,
+    disentanglement_rows,
+    likelihood_rows,
+    mapped_codes,
+    overlap_rows,
+    regularisation_rows,
+    sparsity_rows,
+)
+from tf_decomp.experiment.finished import load_finished_run
+from tf_decomp.experiment.run_files import RunFiles
+from tf_decomp.files import write_json
+from tf_decomp.metrics.likelihood import marginal_log_likelihood
+from tf_decomp.metrics.overlap import OVER_SMOOTHED, OverlapReport, overlap_report
+from tf_decomp.metrics.regularisation import RegularisationReport, regularisation_report
+from tf_decomp.priors import Prior
+
+GROUPS = {
+    "overlap": (
+        "Factor (a): overlap of encodings",
+        "How many data could have given a code. Too little overlap makes the latents a "
+        "lookup table; too much, and they say nothing of the data.",
+    ),
+    "regularisation": (
+        "Factor (b): match of q(z) and the prior",
+        "How far the aggregate encoding is from the structure that the prior asks for.",
+    ),
+    "likelihood": (
+        "Likelihood",
+        "Importance-weighted bounds on log p(x), tighter with more samples K.",
+    ),
+    "sparsity": ("Sparsity", "0 is a dense code, 1 uses one dimension for each datum."),
+    "disentanglement": (
+        "Disentanglement",
+        "How well single dimensions stand for single factors of the data. Chance is "
+        "what the same codes score when the factors are permuted.",
+    ),
+    "disentanglement_mapped": (
+        "Disentanglement after mapping the prior to a normal",
+        "The same codes, each dimension mapped through the prior's distribution "
+        "function to a standard normal.",
+    ),
+}
+_LIKELIHOOD_EXAMPLES, _LIKELIHOOD_SAMPLES = 1_000, 100
+_CATEGORICAL = {"dsprites": (0,)}
+_WARNED = ("disentanglement", "disentanglement_mapped")
+_CODES_ALONE = (
+    "Of codes alone a collapsed dimension cannot be told from a small one, and only "
+    "constant dimensions are left out. Save the posteriors' standard deviations as "
+    "`scales` beside the codes, to have collapsed ones left out too."
+)
+
+
+def evaluate_run(run_dir: Path, groups: Sequence[str] = tuple(GROUPS)) -> Path:
+    """Evaluates a finished run on its test set and writes its report.
+
+    Args:
+        run_dir: Folder of the run.
+        groups: Which groups of metrics, keys of GROUPS.
+
+    Raises:
+        InputError: The run is not finished, or a group is not known.
+
+    Example:
+        >>> evaluate_run(Path("runs/pinwheel"))
+    """
+    files = RunFiles(run_dir)
+    _check_groups(groups)
+    config, vae, test, posterior = load_finished_run(files)
+    rows, verdicts, warnings = _judge_factors(
+        posterior, vae.prior.distribution, test.factors, groups
+    )
+    if "likelihood" in groups:
+        x = test.examples(slice(_LIKELIHOOD_EXAMPLES))
+        rows += likelihood_rows(marginal_log_likelihood(vae, x, _LIKELIHOOD_SAMPLES))
+    codes = collect_codes(posterior, vae.prior.distribution)
+    categorical = _CATEGORICAL.get(config.dataset, ())
+    rows += _judge_codes(
+        codes.means, codes.scales, test.factors, categorical, groups, vae.prior
+    )
+    texts = [_short(verdicts, factor) for factor in ("overlap", "regularisation")]
+    figures = draw_evaluation(files, vae, test, codes, texts)
+    _write(files, rows, verdicts, figures, warnings)
+    return render_report(files)
+
+
+def evaluate_codes(
+    path: Path, output_dir: Path, groups: Sequence[str] = tuple(GROUPS)
+) -> Path:
+    """Judges codes from anybody's model.
+
+    Args:
+        path: An npz with `codes` [n, latent_dim] and any of `scales` [n, latent_dim]
+            (standard deviations of normal encoders; the prior is then taken as
+            N(0, I)), `factors` [n, num_factors] integers.
+        output_dir: Where evaluation.json and report.html go.
+        groups: Which groups of metrics.
+
+    Raises:
+        InputError: The file is not so, or a group is not known.
+
+    Example:
+        >>> evaluate_codes(Path("codes.npz"), Path("runs/codes"))
+    """
+    _check_groups(groups)
+    arrays = _read_codes(path)
+    codes = arrays["codes"]
+    scales, factors = arrays.get("scales"), arrays.get("factors")
+    rows: list[Row] = []
+    verdicts: dict[str, dict[str, Any]] = {}
+    warnings = [_CODES_ALONE]
+    if scales is not None:
+        posterior = tfd.MultivariateNormalDiag(codes, scales.astype(codes.dtype))
+        prior = tfd.MultivariateNormalDiag(np.zeros(codes.shape[1], codes.dtype))
+        rows, verdicts, warnings = _judge_factors(posterior, prior, factors, groups)
+    rows += _judge_codes(codes, scales, factors, (), groups, None)
+    files = RunFiles(output_dir)
+    if files.config.exists():
+        raise InputError(f"{output_dir}: holds a run; choose another --output_dir")
+    _write(files, rows, verdicts, [], warnings, title=f"Codes of {path.name}")
+    return render_report(files)
+
+
+def _judge_factors(
+    posterior: tfd.Distribution,
+    prior: tfd.Distribution,
+    factors: np.ndarray | None,
+    groups: Sequence[str],
+) -> tuple[list[Row], dict[str, dict[str, Any]], list[str]]:
+    """Gives rows, verdicts, and what to know of scores of these encodings."""
+    rows: list[Row] = []
+    verdicts: dict[str, dict[str, Any]] = {}
+    warnings = []
+    scored = None if {*groups}.isdisjoint(_WARNED) else factors
+    if "overlap" in groups or scored is not None:
+        overlap = overlap_report(posterior, prior=prior)
+    if scored is not None:
+        warnings = _warnings(overlap, scored)
+    if "overlap" in groups:
+        rows += overlap_rows(overlap)
+        verdicts["overlap"] = {
+            "verdict": overlap.verdict,
+            "text": _overlap_text(overlap),
+        }
+    if "regularisation" in groups:
+        match = regularisation_report(posterior, prior)
+        rows += regularisation_rows(match)
+        verdicts["regularisation"] = {
+            "verdict": match.verdict,
+            "text": f"KL(q(z) ‖ p(z)) = {_words(match.kl)} nats; {_failures(match)}. "
+            "Matched needs all of:",
+            "parts": _match_rules(match),
+        }
+    return rows, verdicts, warnings
+
+
+def _judge_codes(
+    codes: np.ndarray,
+    scales: np.ndarray | None,
+    factors: np.ndarray | None,
+    categorical: Sequence[int],
+    groups: Sequence[str],
+    prior: Prior | None,
+) -> list[Row]:
+    rows: list[Row] = []
+    if "sparsity" in groups and codes.shape[1] > 1:
+        rows += sparsity_rows(codes, scales)
+    if factors is None:
+        return rows
+    if "disentanglement" in groups:
+        rows += disentanglement_rows(
+            codes, factors, categorical, posterior_scales=scales
+        )
+    mapped = None
+    if prior is not None and scales is not None:
+        mapped = mapped_codes(codes, prior)
+    if mapped is not None and "disentanglement_mapped" in groups:
+        noise = _mapped_noise(codes, np.asarray(scales), mapped)
+        group = "disentanglement_mapped"
+        rows += disentanglement_rows(mapped, factors, categorical, group, scale=noise)
+    return rows
+
+
+def _mapped_noise(
+    codes: np.ndarray, scales: np.ndarray, mapped: np.ndarray
+) -> np.ndarray:
+    """Gives the noise [latent_dim] with which mapped dimensions are as active."""
+    noise = np.sqrt(np.mean(scales.astype(np.float64) ** 2, axis=0))
+    spread, mapped_spread = codes.std(axis=0), mapped.std(axis=0)
+    ratio = np.divide(mapped_spread, spread, out=np.ones_like(noise), where=spread > 0)
+    return np.maximum(noise * ratio, np.finfo(np.float64).tiny)
+
+
+def _warnings(report: OverlapReport, factors: np.ndarray) -> list[str]:
+    """Gives what a reader of scores must know of the codes that they are of."""
+    of, latent_dim = report.n, len(report.posterior_variances)
+    count, num_factors = len(report.active), int((np.ptp(factors, axis=0) > 0).sum())
+    warnings = []
+    if report.verdict == OVER_SMOOTHED:
+        warnings.append(
+            f"The encodings are over-smoothed: I(x;z) is "
+            f"{_words(report.mutual_information)} nats of at most "
+            f"{format_number(report.mutual_information_bound)} (n = "
+            f"{format_count(of)}). Scores are of the little that the codes still say."
+        )
+    if count < num_factors:
+        warnings.append(
+            f"{count} of {latent_dim} latent dimensions are active: at most about "
+            f"{count} of {num_factors} factors can have a dimension of their own."
+        )
+    return warnings
+
+
+def _overlap_text(report: OverlapReport) -> str:
+    bound = format_number(report.mutual_information_bound)
+    text = (
+        f"A code could have come from {_words(report.overlap)} of "
+        f"{format_count(report.n)} data; I(x;z) = {_words(report.mutual_information)} "
+        f"of at most log n = {bound} nats; "
+    )
+    if report.kl is not None:
+        text += f"the mean KL(q(z|x) ‖ p(z)) is {_words(report.kl)} nats; "
+    if report.verdict.startswith("not resolvable"):
+        text += (
+            "so near log n I(x;z) may be larger by any amount, and what looks like a "
+            "lookup table may be encodings that overlap among more data; "
+        )
+    return (
+        f"{text}{len(report.active)} of {len(report.posterior_mean_variances)} units "
+        "are active."
+    )
+
+
+def _match_rules(report: RegularisationReport) -> list[str]:
+    """Says what each part of the verdict is judged by, and its number."""
+    total, joint = report.gaussian_total_correlation, report.joint_mmd
+    correlation = "cannot be told with less than 2 data a dimension"
+    if total is not None:
+        prior = format_number(round(total.prior, 3) + 0.0)  # no -0
+        correlation = f"{_words(total)} nats, that of the prior {prior}"
+    p_value = (
+        f"unknown with {format_count(report.n)} data"
+        if joint.p_value is None
+        else f"{joint.p_value:.3f}"
+    )
+    texts = (
+        "every marginal (largest Kolmogorov-Smirnov distance {value}, at most {limit})",
+        "300 random projections (the same, {value}, at most {limit})",
+        f"Gaussian total correlation ({correlation}; difference {{value}}, at most "
+        "{limit})",
+        f"joint MMD (share {{value}}, at most {{limit}} or permutation p >= 0.01; p "
+        f"{p_value}; MMD {_words(joint)})",
+    )
+    return [
+        text.format(value=format_number(part.value), limit=format_number(part.limit))
+        for text, part in zip(texts, report.parts, strict=True)
+    ]
+
+
+def _failures(report: RegularisationReport) -> str:
+    """Says which parts failed, or which cannot be told."""
+    failed = [part.name for part in report.parts if part.failed]
+    unknown = [part.name for part in report.parts if part.failed is None]
+    if failed:
+        return f"failed: {', '.join(failed)}"
+    if unknown:
+        return f"too few data to tell: {', '.join(unknown)}"
+    return "no part failed"
+
+
+def _words(estimate: Any) -> str:
+    return format_estimate(estimate.value, estimate.standard_error)
+
+
+def _short(verdicts: dict[str, dict[str, Any]], factor: str) -> str:
+    if factor not in verdicts:
+        return ""
+    verdict = verdicts[factor]
+    return f"{verdict['verdict']}\n{verdict['text'].split(';')[0].rstrip('.')}"
+
+
+def _write(
+    files: RunFiles,
+    rows: Sequence[Row],
+    verdicts: dict[str, Any],
+    figures: Sequence[dict[str, str]],
+    warnings: Sequence[str],
+    title: str | None = None,
+) -> None:
+    present = {row.group for row in rows}
+    evaluation: dict[str, Any] = {
+        "metrics": [row._asdict() for row in rows],
+        "groups": {
+            key: {"title": name, "text": text}
+            | ({"warnings": list(warnings)} if key in _WARNED else {})
+            for key, (name, text) in GROUPS.items()
+            if key in present
+        },
+        "verdicts": verdicts,
+        "figures": list(figures),
+        "dropped": _dropped(rows),
+    }
+    if title:
+        evaluation["title"] = title
+    write_json(files.evaluation, evaluation)
+
+
+def _dropped(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Gives the latent dimensions left out by any metric, and says so in words."""
+    dimensions = sorted({dimension for row in rows for dimension in row.dropped})
+    if not dimensions:
+        return None
+    names = ", ".join(str(dimension + 1) for dimension in dimensions)
+    text = (
+        f"Latent dimensions left out where a metric is of active dimensions (counted "
+        f"from 1): {names}. Less than 0.01 of the variance of q(z_d) there tells data "
+        "apart, Var(mean) / (Var(mean) + E[variance]), or without the posteriors' "
+        "scales they are constant. The value with nothing dropped stands beside."
+    )
+    return {"dimensions": dimensions, "text": text}
+
+
+def _read_codes(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path}: is no npz file of plain arrays ({error})") from None
+    codes = arrays.get("codes")
+    if codes is None or codes.ndim != 2 or codes.dtype.kind != "f":
+        raise InputError(
+            f"{path}: expected floats `codes` [n, latent_dim]; received "
+            f"{sorted(arrays)}, save them with np.savez(path, codes=...)"
+        )
+    scales = arrays.get("scales")
+    if scales is not None and (scales.shape != codes.shape or not np.all(scales > 0)):
+        raise InputError(f"{path}: `scales` must be positive and shaped as `codes`")
+    return arrays
+
+
+def _check_groups(groups: Sequence[str]) -> None:
+    unknown = [group for group in groups if group not in GROUPS]
+    if unknown or not groups:
+        raise InputError(
+            f"metrics: expected some of {', '.join(GROUPS)}; received "
+            f"{', '.join(unknown) or 'none'}"
+        )

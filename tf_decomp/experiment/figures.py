@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plots of a run."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from tf_decomp.data import Split
+from tf_decomp.experiment.run_files import RunFiles
+from tf_decomp.plots import (
+    latent_density,
+    latent_marginals,
+    reconstructions,
+    samples,
+    save_figure,
+    training_curves,
+)
+from tf_decomp.posteriors import aggregate_log_prob
+from tf_decomp.vae import DecompositionVAE
+
+_NUM_CODES = 2_000
+_NUM_SHOWN = 64
+_GRID = 241
+
+
+def draw_run(
+    files: RunFiles,
+    vae: DecompositionVAE,
+    test: Split,
+    history: Sequence[Mapping[str, float]],
+    title: str,
+) -> None:
+    """Writes the plots of a run.
+
+    Args:
+        files: Of the run.
+        vae: The trained model.
+        test: Its test set.
+        history: Rows of history.csv.
+        title: Says what was trained.
+
+    Example:
+        >>> draw_run(files, vae, dataset.test, rows, "pinwheel, alpha 5, beta 0.01")
+    """
+    columns = {name: np.array([row[name] for row in history]) for name in history[0]}
+    count = _NUM_CODES if len(vae.data_shape) == 1 else _NUM_SHOWN
+    x = test.examples(slice(count))
+    figures = {
+        "training_curves": training_curves(columns, title=title),
+        "latents": _latents(vae, test, title),
+        "reconstructions": reconstructions(x, vae.reconstruct(x).numpy(), title),
+        "samples": samples(vae.generate(count, seed=0).numpy(), x, title),
+    }
+    for name, figure in figures.items():
+        save_figure(figure, files.plots / f"{name}.png")
+
+
+def _latents(vae: DecompositionVAE, test: Split, title: str) -> Figure:
+    posterior = vae.encode(test.examples(slice(_NUM_CODES)))
+    means, prior = posterior.mean().numpy(), vae.prior.distribution
+    prior_samples = prior.sample(_NUM_CODES, seed=tf.constant([0, 0])).numpy()
+    if vae.latent_dim != 2:
+        codes = posterior.sample(seed=tf.constant([0, 1])).numpy()
+        return latent_marginals(codes, prior_samples, means, title=title)
+    reach = 1.15 * max(
+        np.quantile(np.abs(prior_samples), 0.999), np.quantile(np.abs(means), 0.99)
+    )
+    ticks = np.linspace(-reach, reach, _GRID, dtype=means.dtype)
+    grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
+    density = np.exp(aggregate_log_prob(posterior, tf.constant(grid)).numpy())
+    prior_density = np.exp(prior.log_prob(grid).numpy())
+    shape = (_GRID, _GRID)
+    return latent_density(
+        density.reshape(shape),
+        prior_density.reshape(shape),
+        (-reach, reach, -reach, reach),
+        means,
+        None if test.labels is None else test.labels[:_NUM_CODES],
+        title=title,
+    )

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model: the objective (7) as a Keras model, and how its steps run."""
+
+from tf_decomp.vae.model import DecompositionVAE
+
+__all__ = ["DecompositionVAE"]
