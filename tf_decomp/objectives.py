@@ -34,7 +34,7 @@ def objective_terms(
     latents: tf.Tensor,
     divergence: tf.Tensor | None = None,
 ) -> ObjectiveTerms:
-    """Gives the terms of equation (7), averaged over samples of the posterior.
+    """Returns the terms of equation (7), averaged over samples of the posterior.
 
     log_likelihood is an unbiased Monte Carlo mean; kl is exact where TFP registers
     the pair, else the unbiased mean over the same samples.
@@ -58,11 +58,12 @@ def objective_terms(
 def decomposition_objective(
     terms: ObjectiveTerms, alpha: float | tf.Tensor, beta: float | tf.Tensor
 ) -> tf.Tensor:
-    """Gives L_{alpha,beta}(x) [batch], equation (7), in nats (to be maximised).
+    """Returns L_{alpha,beta}(x) [batch], equation (7), in nats (to be maximised).
 
     Args:
-        terms: The three terms; a divergence of None counts as 0.
-        alpha: Weight of D(q(z), p(z)).
+        terms: The three terms, of any shapes that fit each other; a divergence of None
+            counts as 0.
+        alpha: Weight of D(q(z), p(z)); at 0 it does not matter what D is.
         beta: Weight of the KL.
 
     Example:
@@ -71,13 +72,14 @@ def decomposition_objective(
     log_likelihood, kl, divergence = terms
     if divergence is None:
         return log_likelihood - beta * kl
-    return log_likelihood - beta * kl - alpha * divergence
+    weighted = tf.math.multiply_no_nan(divergence, alpha)  # 0 where alpha is 0
+    return log_likelihood - beta * kl - weighted
 
 
 def importance_weighted_bound(
     model: Any, x: tf.Tensor, num_samples: int, seed: int | None = None
 ) -> tf.Tensor:
-    """Gives log (1/K) sum_k p(x|z_k) p(z_k) / q(z_k|x) [batch], in nats.
+    """Returns log (1/K) sum_k p(x|z_k) p(z_k) / q(z_k|x) [batch], in nats.
 
     A lower bound on log p(x) in expectation, whose bias falls as 1/K (Burda et al.
     2016); K = 1 gives an unbiased ELBO. All K samples are held at once.
@@ -111,7 +113,7 @@ def importance_weighted_bound(
 def _log_likelihood(
     x: tf.Tensor, decoder: Callable[[tf.Tensor], tfd.Distribution], latents: tf.Tensor
 ) -> tf.Tensor:
-    """Gives log p(x|z) [num_samples, batch] of latents with one more axis."""
+    """Returns log p(x|z) [num_samples, batch] of latents with one more axis."""
     shape = tf.shape(latents)
     likelihood = decoder(tf.reshape(latents, [-1, latents.shape[-1]]))
     if latents.shape[0] == 1:

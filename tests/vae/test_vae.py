@@ -20,7 +20,7 @@ from cases import (
 )
 from monte_carlo import assert_mean_close, finite_differences
 
-import tf_decomp.vae.set_divergence
+import tf_decomp.vae.whole_set
 from tf_decomp.errors import InputError
 from tf_decomp.networks import MLPDecoder, MLPEncoder
 from tf_decomp.priors import NormalPrior
@@ -259,7 +259,7 @@ def test_evaluation_computes_d_once_on_the_whole_set(
     pipeline = tf.data.Dataset.from_tensor_slices((X, X[:, 0])).batch(3)
     logs = vae.evaluate(pipeline, verbose=0, return_dict=True)
     assert logs["divergence"] == 10.0
-    monkeypatch.setattr(tf_decomp.vae.set_divergence, "_MAX_EXAMPLES", 7)
+    monkeypatch.setattr(tf_decomp.vae.whole_set, "_MAX_EXAMPLES", 7)
     for x in (X, pipeline):
         assert vae.evaluate(x, verbose=0, return_dict=True)["divergence"] == 7.0
 

@@ -27,7 +27,7 @@ from tf_decomp.experiment.strategies import chiefs_number, is_chief, make_strate
 from tf_decomp.export import export_saved_model
 from tf_decomp.files import write_atomically, write_json, write_text
 from tf_decomp.vae import DecompositionVAE
-from tf_decomp.vae.batch_bias import BatchBias
+from tf_decomp.vae.whole_set import BatchBias
 
 _LEAST_ROWS = 50
 # A row of history.csv costs about 100 ms (Keras's epoch, validation, checkpoint).

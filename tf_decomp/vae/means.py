@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tf_decomp.estimates import Estimate
-from tf_decomp.objectives import ObjectiveTerms, decomposition_objective
+from tf_decomp.objectives import ObjectiveTerms
 
 _COLUMNS = ("loss", "elbo", "log_likelihood", "kl")
 
@@ -25,7 +25,7 @@ class ObjectiveMeans(keras.metrics.Metric):
 
     Example:
         >>> means = ObjectiveMeans(has_divergence=False)
-        >>> means.update_state(terms, alpha=0.0, beta=1.0)
+        >>> means.update_state(terms, decomposition_objective(terms, 0.0, 1.0), 0.0)
         >>> means.result()["elbo"]
     """
 
@@ -39,33 +39,29 @@ class ObjectiveMeans(keras.metrics.Metric):
             )
 
     def update_state(
-        self, terms: ObjectiveTerms, alpha: tf.Tensor, beta: tf.Tensor
+        self, terms: ObjectiveTerms, objective: tf.Tensor, alpha: tf.Tensor
     ) -> None:
         """Adds a batch; its divergence counts where alpha > 0 (it is else unknown).
 
         Args:
             terms: log_likelihood [batch], kl [batch], divergence [] or None.
+            objective: L_{alpha,beta} [batch] of the terms.
             alpha: Weight of the divergence.
-            beta: Weight of the KL.
         """
         log_likelihood, kl, divergence = terms
-        if divergence is not None:
-            divergence = tf.where(alpha > 0, divergence, tf.zeros_like(divergence))
-            terms = terms._replace(divergence=divergence)
-        loss = -decomposition_objective(terms, alpha, beta)
         examples = tf.cast(
-            tf.stack([loss, log_likelihood - kl, log_likelihood, kl]), tf.float64
+            tf.stack([-objective, log_likelihood - kl, log_likelihood, kl]), tf.float64
         )
         size = tf.cast(tf.shape(kl)[0], tf.float64)
         self.count.assign_add(size)
         self.sums.assign_add(tf.reduce_sum(tf.stack([examples, examples**2]), axis=2))
         if divergence is not None:
             weight = size * tf.cast(alpha > 0, tf.float64)
-            value = tf.cast(divergence, tf.float64)
-            self.divergences.assign_add(tf.stack([weight * value, weight]))
+            value = tf.math.multiply_no_nan(tf.cast(divergence, tf.float64), weight)
+            self.divergences.assign_add(tf.stack([value, weight]))
 
     def result(self) -> dict[str, tf.Tensor]:
-        """Gives the means by name."""
+        """Returns the means by name."""
         means = tf.unstack(self.sums.value[0] / self.count.value)
         results = dict(zip(_COLUMNS, means, strict=True))
         if self._has_divergence:
@@ -74,7 +70,7 @@ class ObjectiveMeans(keras.metrics.Metric):
         return {name: tf.cast(value, tf.float32) for name, value in results.items()}
 
     def estimates(self) -> dict[str, Estimate]:
-        """Gives means over examples with standard errors, but the divergence's."""
+        """Returns means over examples with standard errors, but the divergence's."""
         sums, n = self.sums.numpy(), float(self.count.numpy())
         means = sums[0] / n
         variances = (

@@ -8,7 +8,7 @@ from tf_decomp.priors import Prior
 from tf_decomp.sampling import draw_noise, location_scale, stateless_seed
 
 # Streams of the base seed: their numbers are independent.
-_TRAIN_NOISE, _TRAIN_PRIOR, _TEST_NOISE, _TEST_DIVERGENCE = range(4)
+_TRAIN_NOISE, _TRAIN_PRIOR, _TEST_NOISE, EVALUATED_DIVERGENCE = range(4)
 
 
 class StepNoise:
@@ -43,13 +43,8 @@ class StepNoise:
         learnt = [self._prior.distribution] if self._prior.trainable_variables else []
         return all(location_scale(d) is not None for d in [self._posterior, *learnt])
 
-    @property
-    def divergence_seed(self) -> tf.Tensor:
-        """Stateless seed [2] of an evaluation's divergence."""
-        return stateless_seed(self._seed, _TEST_DIVERGENCE)
-
     def of_training(self, step: tf.Tensor, n: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Gives the noise of the posterior and of the prior (its seed if unused).
+        """Returns the noise of the posterior and of the prior (its seed if unused).
 
         Of a prior that does not learn, the second is its samples [n, latent_dim].
 
@@ -67,7 +62,7 @@ class StepNoise:
         return noise, prior.sample(n, seed=seed)
 
     def of_evaluation(self, batch: tf.Tensor, n: tf.Tensor) -> tf.Tensor:
-        """Gives the noise of the posterior.
+        """Returns the noise of the posterior.
 
         Args:
             batch: [] number of the batch in this evaluation.

@@ -10,6 +10,8 @@ from tensorflow_probability import distributions as tfd
 class Share(NamedTuple):
     """One replica's part of the global batch.
 
+    What replicas add up is made of `mean` and `once`, since Keras sums gradients.
+
     Attributes:
         size: [] examples of this replica.
         global_size: [] examples of all replicas.
@@ -23,14 +25,22 @@ class Share(NamedTuple):
     num_replicas: int
 
     def own(self, values: tf.Tensor) -> tf.Tensor:
-        """Gives this replica's part of values [num_samples, global_size, ...]."""
+        """Returns this replica's part of values [num_samples, global_size, ...]."""
         if self.num_replicas == 1:
             return values
         return values[:, self.offset : self.offset + self.size]
 
+    def mean(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns this replica's part [] of the global mean of values [size]."""
+        return tf.reduce_sum(values) * (1 / tf.cast(self.global_size, values.dtype))
+
+    def once(self, value: tf.Tensor) -> tf.Tensor:
+        """Returns this replica's part [] of a value [] that is the same on each."""
+        return value / self.num_replicas
+
 
 def share_of(x: tf.Tensor) -> Share:
-    """Gives this replica's share of the global batch.
+    """Returns this replica's share of the global batch.
 
     Args:
         x: [size, ...], this replica's examples.
@@ -46,7 +56,7 @@ def share_of(x: tf.Tensor) -> Share:
 
 
 def gather_posterior(posterior: tfd.Distribution) -> tfd.Distribution:
-    """Gives the global batch's posterior; gradients flow back to every replica.
+    """Returns the global batch's posterior; gradients flow back to every replica.
 
     Args:
         posterior: Plain, batch shape [size]; all its parameters have that axis first.
@@ -60,7 +70,7 @@ def gather_posterior(posterior: tfd.Distribution) -> tfd.Distribution:
 
 
 def stack_over_workers(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Gives the logs of a step in the form in which Keras reduces them.
+    """Returns the logs of a step in the form in which Keras reduces them.
 
     Keras takes the mean over the first axis where several workers train, and over
     replicas otherwise.

@@ -3,6 +3,7 @@
 
 import re
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,7 @@ from tensorflow_probability import distributions as tfd
 
 from tf_decomp import NormalPrior
 from tf_decomp.divergences import DIVERGENCES, inclusive_kl
-from tf_decomp.vae.batch_bias import BatchBias, takes_few_for_all
-from tf_decomp.vae.set_divergence import divergence_of_batches
+from tf_decomp.vae.whole_set import BatchBias, SetDivergence, is_small_batch
 
 N, BATCH = 200, 10
 X = np.random.default_rng(0).normal(size=(N, 3)).astype("float32")
@@ -118,10 +118,10 @@ def test_a_generator_is_not_read_again(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_the_rule_is_a_tenth_of_the_data() -> None:
     of_kl, of_mmd = DIVERGENCES["inclusive_kl"], DIVERGENCES["dimensionwise_mmd"]
-    assert takes_few_for_all(of_kl, 10, 100)
-    assert not takes_few_for_all(of_kl, 10, 99)
-    assert not takes_few_for_all(of_mmd, 1, 10**6)
-    assert not takes_few_for_all(None, 1, 10**6)
+    assert is_small_batch(of_kl, 10, 100)
+    assert not is_small_batch(of_kl, 10, 99)
+    assert not is_small_batch(of_mmd, 1, 10**6)
+    assert not is_small_batch(None, 1, 10**6)
 
 
 def test_mean_over_batches_has_the_delta_method_s_bias() -> None:
@@ -135,12 +135,20 @@ def test_mean_over_batches_has_the_delta_method_s_bias() -> None:
     def encode(x: tf.Tensor) -> tfd.Distribution:
         return tfd.MultivariateNormalDiag(x, tf.ones_like(x))
 
-    def draw(posterior: tfd.Distribution, seed: tf.Tensor) -> tf.Tensor:
+    def divergence(posterior: tfd.Distribution, *_: Any) -> tf.Tensor:
         return inclusive_kl(y, prior, posterior)  # the same y: its noise cancels
 
-    batches = divergence_of_batches(draw, encode, means, size, tf.constant([0, 1]))
+    model = SimpleNamespace(
+        encode=encode,
+        prior=NormalPrior(1),
+        divergence=divergence,
+        data_shape=(1,),
+        seed=0,
+    )
+    of_sets = SetDivergence(model)
+    batches = of_sets.of_batches(means, size)
     assert batches.n == 100 * size
-    everything = float(draw(encode(tf.constant(means)), tf.constant([0, 1])))
+    everything = of_sets.of_all(means).value
     densities = np.exp(-((y.numpy() - means.T) ** 2) / 2)
     relative = densities.var(axis=1) / densities.mean(axis=1) ** 2
     expected = relative.mean() / (2 * size) * (1 - size / n)

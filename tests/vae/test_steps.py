@@ -9,7 +9,7 @@ import tensorflow as tf
 from cases import data, make_vae
 
 import tf_decomp
-from tf_decomp.vae.launches import several_steps
+from tf_decomp.vae.steps import several_steps
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't")
 
@@ -41,7 +41,7 @@ def one_by_one() -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("steps", [2, 5, 50])
-def test_launches_take_the_same_steps(steps: int, one_by_one: tuple[Any, Any]) -> None:
+def test_steps_take_the_same_steps(steps: int, one_by_one: tuple[Any, Any]) -> None:
     one, history = one_by_one
     several, its_history = trained(ragged(), steps)
     assert int(several.train_batches.value) == 2 * len(RAGGED)
