@@ -4,16 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
+# A module goes to one worker, so that its fixtures are made once.
+WORKERS := -n 2 --dist=loadfile
 PYTEST_ARGS ?=
 BENCHMARK_ARGS ?=
 
-.PHONY: train test lint benchmark
+.PHONY: train test test-all lint benchmark
 
 train: $(INSTALLED)
 	$(BIN)/python bin/train.py --flagfile=configs/pinwheel.flags
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist=worksteal -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow" $(PYTEST_ARGS)
+
+test-all: $(INSTALLED)
+	$(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

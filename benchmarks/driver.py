@@ -86,7 +86,7 @@ def has_torch() -> bool:
 
 
 def judge(results: Results, prefix: str, targets: Iterable[Target]) -> list[str]:
-    """Gives a line for every target that these results miss.
+    """Returns a line for every target that these results miss.
 
     A target of a workload that was not run is not judged; one whose PyTorch side is
     missing is missed.
@@ -112,7 +112,7 @@ def judge(results: Results, prefix: str, targets: Iterable[Target]) -> list[str]
 
 
 def loops(results: Results) -> list[str]:
-    """Gives a line for every workload whose PyTorch side has a loop over dimensions.
+    """Returns a line for every workload whose PyTorch side has a loop over dimensions.
 
     Args:
         results: Of one run.
@@ -133,7 +133,7 @@ def loops(results: Results) -> list[str]:
 
 
 def number(results: Results, name: str, value: str) -> float | None:
-    """Gives the median over repetitions of a value; None where it is missing.
+    """Returns the median over repetitions of a value; None where it is missing.
 
     A ratio is the median of those of the repetitions, whose sides ran one after the
     other: the speed of a shared machine drifts.
@@ -157,7 +157,7 @@ def number(results: Results, name: str, value: str) -> float | None:
 
 
 def table(results: Results) -> str:
-    """Gives the results as text, a line for every workload.
+    """Returns the results as text, a line for every workload.
 
     Args:
         results: Of one run.
@@ -224,7 +224,7 @@ def _run_worker(name: str, side: str, quick: bool) -> dict[str, float]:
 
 
 def _summary(results: Results, name: str) -> dict[str, Any]:
-    """Gives what the JSON says of a workload."""
+    """Returns what the JSON says of a workload."""
     workload, summary = WORKLOADS[name], {}
     for side, repetitions in results[name].items():
         values = [each["value"] for each in repetitions]
@@ -255,7 +255,7 @@ def _summary(results: Results, name: str) -> dict[str, Any]:
 
 
 def _limit(results: Results, target: Target) -> float | None:
-    """Gives a target's number, of another workload where it names one."""
+    """Returns a target's number, of another workload where it names one."""
     if not isinstance(target.limit, str):
         return target.limit
     name, value = target.limit.split("/")
@@ -263,7 +263,7 @@ def _limit(results: Results, target: Target) -> float | None:
 
 
 def _limits(name: str) -> str:
-    """Gives a workload's targets as text."""
+    """Returns a workload's targets as text."""
     texts = []
     for target in TARGETS:
         if target.workload == name:

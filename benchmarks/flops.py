@@ -7,7 +7,7 @@ import keras
 
 
 def forward_multiply_adds(layer: keras.layers.Layer) -> int:
-    """Gives the multiply-adds of one example's way through a layer that was called.
+    """Returns the multiply-adds of one example's way through a layer that was called.
 
     Matrix products and convolutions alone: biases, activations, normalisation and
     distributions count as nothing.
@@ -34,7 +34,7 @@ def forward_multiply_adds(layer: keras.layers.Layer) -> int:
 
 
 def training_flops(encoder: keras.Model, decoder: keras.Model) -> int:
-    """Gives the operations of one example in a training step.
+    """Returns the operations of one example in a training step.
 
     The backward pass takes two products for each of the forward pass (one for the
     layer's input, one for its weights), and a multiply-add is two operations.

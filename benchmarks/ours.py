@@ -32,7 +32,7 @@ _STEPS_AN_EXECUTION = 50
 
 
 def build(dataset: str, **changes: Any) -> tf_decomp.DecompositionVAE:
-    """Gives the compiled model of configs/DATASET.flags with some settings changed.
+    """Returns the compiled model of configs/DATASET.flags with some settings changed.
 
     Args:
         dataset: "pinwheel", "dsprites" or "fashion_mnist".
@@ -48,7 +48,7 @@ def build(dataset: str, **changes: Any) -> tf_decomp.DecompositionVAE:
 
 
 def random_examples(dataset: str, n: int) -> np.ndarray:
-    """Gives random data [n, ...] of the shape and range of a data set."""
+    """Returns random data [n, ...] of the shape and range of a data set."""
     rng = np.random.default_rng(0)
     if dataset == "pinwheel":
         return rng.normal(size=(n, 2)).astype(np.float32)
@@ -57,7 +57,7 @@ def random_examples(dataset: str, n: int) -> np.ndarray:
 
 
 def train_call(vae: tf_decomp.DecompositionVAE, x: np.ndarray) -> Callable[[], float]:
-    """Gives a function that takes one compiled training step on x."""
+    """Returns a function that takes one compiled training step on x."""
     step, data = tf.function(vae.train_step), tf.constant(x)
     return lambda: float(step(data)["loss"])
 

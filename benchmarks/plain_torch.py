@@ -38,7 +38,7 @@ def _fashion_mnist(settings: Settings) -> dict[str, float]:
 
 
 def _fashion_mnist_mmd(settings: Settings) -> dict[str, float]:
-    """Gives the rate with [B, B, D] tensors, and with a loop over dimensions."""
+    """Returns the rate with [B, B, D] tensors, and with a loop over dimensions."""
     forms = {"value": torch_vae.mmd_vectorised, "loop": torch_vae.mmd_by_dimension}
     return {name: _fashion_mnist_rate(mmd, settings) for name, mmd in forms.items()}
 

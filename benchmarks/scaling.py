@@ -71,7 +71,7 @@ def run(quick: bool, output: Path) -> None:
 
 
 def slope_of(sizes: tuple[int, ...], seconds: list[float]) -> float:
-    """Gives the least-squares slope of log seconds over log size.
+    """Returns the least-squares slope of log seconds over log size.
 
     Example:
         >>> slope_of((1, 2, 4), [1.0, 4.0, 16.0])

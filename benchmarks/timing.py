@@ -27,7 +27,7 @@ class Settings(NamedTuple):
 
 
 def seconds_a_call(function: Callable[[], Any], seconds: float) -> float:
-    """Gives the median over three chunks of calls, after a warm-up of a third.
+    """Returns the median over three chunks of calls, after a warm-up of a third.
 
     Args:
         function: Returns when its work is done.
@@ -48,7 +48,7 @@ def seconds_a_call(function: Callable[[], Any], seconds: float) -> float:
 def interleaved(
     functions: Mapping[str, Callable[[], Any]], rounds: int
 ) -> dict[str, list[float]]:
-    """Gives the seconds of the calls of each, called in turns.
+    """Returns the seconds of the calls of each, called in turns.
 
     Args:
         functions: By name; each is called once before anything is timed.
@@ -64,12 +64,12 @@ def interleaved(
 
 
 def cores() -> int:
-    """Gives how many cores this process may use."""
+    """Returns how many cores this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def peak_memory_mb() -> float:
-    """Gives the largest resident size of this process so far.
+    """Returns the largest resident size of this process so far.
 
     `ru_maxrss` starts from the size of the process that started this one; the
     kernel's high-water mark does not.

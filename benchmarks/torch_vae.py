@@ -37,7 +37,7 @@ class Model(NamedTuple):
 
 
 def pinwheel(divergence: bool) -> Model:
-    """Gives the model of Section 6.2: MLPs, four normals as the prior."""
+    """Returns the model of Section 6.2: MLPs, four normals as the prior."""
     locs = torch.tensor([[0.0, 1], [0, -1], [1, 0], [-1, 0]])
     prior = td.MixtureSameFamily(
         td.Categorical(torch.ones(4)),
@@ -60,7 +60,7 @@ def pinwheel(divergence: bool) -> Model:
 
 
 def dsprites() -> Model:
-    """Gives the model of Section 6.1: 64x64 binary images, ten latents."""
+    """Returns the model of Section 6.1: 64x64 binary images, ten latents."""
     encoder = nn.Sequential(
         *(nn.Conv2d(1, 32, 4, 2, 1), nn.ReLU()),
         *(nn.Conv2d(32, 32, 4, 2, 1), nn.ReLU()),
@@ -83,7 +83,7 @@ def dsprites() -> Model:
 
 
 def fashion_mnist(mmd: Callable[..., torch.Tensor] | None = None) -> Model:
-    """Gives the model of Section 6.3: batch-normalised, spike-and-slab prior.
+    """Returns the model of Section 6.3: batch-normalised, spike-and-slab prior.
 
     Args:
         mmd: How D is computed, of two samples [batch, latent_dim]; None is without D.
@@ -128,7 +128,7 @@ def loss(
     noise: torch.Tensor,
     prior_samples: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Gives minus equation (7), the mean over the batch.
+    """Returns minus equation (7), the mean over the batch.
 
     Args:
         model: The model, in training mode.
@@ -148,13 +148,13 @@ def loss(
 
 
 def encode(model: Model, x: torch.Tensor) -> td.Independent:
-    """Gives q(z|x)."""
+    """Returns q(z|x)."""
     loc, raw_scale = model.encoder(x).chunk(2, dim=-1)
     return td.Independent(td.Normal(loc, _SCALE_FLOOR + F.softplus(raw_scale)), 1)
 
 
 def decode(model: Model, z: torch.Tensor) -> td.Independent:
-    """Gives p(x|z)."""
+    """Returns p(x|z)."""
     params = model.decoder(z)
     values: td.Distribution
     if model.likelihood == "normal":
@@ -170,7 +170,7 @@ def decode(model: Model, z: torch.Tensor) -> td.Independent:
 def kl(
     posterior: td.Distribution, prior: td.Distribution, z: torch.Tensor
 ) -> torch.Tensor:
-    """Gives KL(q(z|x) || p(z)) [batch], exact between normals."""
+    """Returns KL(q(z|x) || p(z)) [batch], exact between normals."""
     if isinstance(prior.base_dist if hasattr(prior, "base_dist") else None, td.Normal):
         return td.kl_divergence(posterior, prior)
     return posterior.log_prob(z) - prior.log_prob(z)
@@ -182,20 +182,20 @@ def inclusive_kl(
     z: torch.Tensor,
     prior_samples: torch.Tensor,
 ) -> torch.Tensor:
-    """Gives the mean of log p(z) - log (1/B) sum_i q(z|x_i) over prior samples."""
+    """Returns the mean of log p(z) - log (1/B) sum_i q(z|x_i) over prior samples."""
     log_q = torch.logsumexp(posterior.log_prob(prior_samples[:, None]), dim=1)
     log_q = log_q - math.log(len(z))
     return (prior.log_prob(prior_samples) - log_q).mean()
 
 
 def mmd_by_dimension(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Gives the sum over dimensions of the unbiased squared MMD, [B, B] at a time."""
+    """Returns the sum over dimensions of the unbiased squared MMD, [B, B] at a time."""
     columns = zip(x.T[..., None], y.T[..., None], strict=True)
     return torch.stack([mmd_vectorised(a, b) for a, b in columns]).sum()
 
 
 def mmd_vectorised(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Gives the same, with tensors [B, B, latent_dim]."""
+    """Returns the same, with tensors [B, B, latent_dim]."""
     n, m = len(x), len(y)
     within_x = (_kernels(x, x) - n * x.shape[1] * len(BANDWIDTHS)) / (n * (n - 1))
     within_y = (_kernels(y, y) - m * y.shape[1] * len(BANDWIDTHS)) / (m * (m - 1))
@@ -203,7 +203,7 @@ def mmd_vectorised(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def train_call(model: Model, x: torch.Tensor, learning_rate: float) -> Callable:
-    """Gives a function that takes one step of Adam (AMSGrad) and returns the loss."""
+    """Returns a function that takes one step of Adam (AMSGrad) and returns the loss."""
     parameters = [*model.encoder.parameters(), *model.decoder.parameters()]
     optimizer = torch.optim.Adam(
         parameters, learning_rate, eps=1e-7, amsgrad=True, foreach=True
@@ -224,7 +224,7 @@ def train_call(model: Model, x: torch.Tensor, learning_rate: float) -> Callable:
 def importance_weighted_bound(
     model: Model, x: torch.Tensor, num_samples: int
 ) -> torch.Tensor:
-    """Gives log (1/K) sum_k w_k [batch], one sample of every datum at a time."""
+    """Returns log (1/K) sum_k w_k [batch], one sample of every datum at a time."""
     posterior = encode(model, x)
     log_weights = []
     for _ in range(num_samples):
@@ -237,7 +237,7 @@ def importance_weighted_bound(
 def factor_vae_score(
     codes: torch.Tensor, factors: torch.Tensor, votes: int, samples: int
 ) -> float:
-    """Gives the share of right votes: half of them train, half are scored."""
+    """Returns the share of right votes: half of them train, half are scored."""
     variances, (n, num_factors) = codes.var(0), factors.shape
     table = torch.zeros(2, codes.shape[1], num_factors)
     for vote in range(votes):

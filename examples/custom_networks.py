@@ -24,7 +24,7 @@ class ResidualEncoder(keras.Model):
         self.head = tf_decomp.NormalPosterior(latent_dim)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
-        """Gives the posterior."""
+        """Returns the posterior."""
         hidden = self.first(x)
         return self.head(self.params(hidden + self.second(hidden)))
 
@@ -45,7 +45,7 @@ class Decoder(keras.Model):
         )
 
     def call(self, z: tf.Tensor, training: bool = False) -> tfd.Distribution:
-        """Gives the likelihood, here with a fixed scale."""
+        """Returns the likelihood, here with a fixed scale."""
         return tfd.Independent(tfd.Normal(self.body(z), 0.2), 1)
 
     def get_config(self) -> dict:

@@ -116,7 +116,7 @@ LIKELIHOODS: dict[str, Callable[..., Any]] = {
 
 
 def head_parameters(head: Any, batch: int, seed: int = 0) -> np.ndarray:
-    """Gives network outputs [batch, ...] that the head takes."""
+    """Returns network outputs [batch, ...] that the head takes."""
     if hasattr(head, "data_shape"):
         *sides, last = head.data_shape
         shape = (*sides, last * head.params_per_value)
@@ -204,7 +204,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def family_posterior(name: str, dtype: str = "float32") -> Any:
-    """Gives the posterior of a case of FAMILIES."""
+    """Returns the posterior of a case of FAMILIES."""
     make, parameters = FAMILIES[name]
     return make(*(tf.constant(p, dtype) for p in parameters))
 
@@ -283,7 +283,7 @@ class UserEncoder(keras.Model):
 def make_vae(
     prior: Any = None, encoder: Any = None, decoder: Any = None, **kwargs: Any
 ) -> DecompositionVAE:
-    """Gives the default model, tiny, always with the same initial weights."""
+    """Returns the default model, tiny, always with the same initial weights."""
     keras.utils.set_random_seed(0)
     return DecompositionVAE(
         encoder or MLPEncoder(LATENT_DIM, hidden=(4,)),
@@ -294,5 +294,5 @@ def make_vae(
 
 
 def data(n: int, seed: int = 0) -> np.ndarray:
-    """Gives float32 data [n, DATA_DIM]."""
+    """Returns float32 data [n, DATA_DIM]."""
     return np.random.default_rng(seed).normal(size=(n, DATA_DIM)).astype("float32")

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 def mean_and_error(samples: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Gives the mean over the first axis and its standard error."""
+    """Returns the mean over the first axis and its standard error."""
     samples = np.asarray(samples, np.float64)
     assert len(samples) > 1, "one sample has no standard error"
     assert np.all(np.isfinite(samples)), "a sample is not finite"
@@ -47,7 +47,7 @@ def finite_differences(
     index: int,
     step: float = 1e-5,
 ) -> np.ndarray:
-    """Gives d function / d arguments[index] by central differences in float64."""
+    """Returns d function / d arguments[index] by central differences in float64."""
     traced = tf.function(function)
     arguments = [np.array(argument, np.float64) for argument in arguments]
     slopes = np.zeros_like(arguments[index])

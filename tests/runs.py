@@ -15,7 +15,7 @@ TIME_LIMIT = 300
 
 
 def saved_arrays(files: RunFiles) -> dict[str, np.ndarray]:
-    """Gives every array of model.keras: weights, optimiser, counters."""
+    """Returns every array of model.keras: weights, optimiser, counters."""
     arrays: dict[str, np.ndarray] = {}
 
     def take(name: str, item: Any) -> None:

@@ -43,7 +43,7 @@ def define_flags(**defaults: tuple[Any, str]) -> None:
 
 
 def config_from_flags(**changes: Any) -> ExperimentConfig:
-    """Gives the settings that the command line and its flagfiles say.
+    """Returns the settings that the command line and its flagfiles say.
 
     Args:
         **changes: Settings in place of what the flags say.
@@ -59,7 +59,7 @@ def config_from_flags(**changes: Any) -> ExperimentConfig:
 
 
 def path_from_flag(name: str) -> Path:
-    """Gives the path of a required flag.
+    """Returns the path of a required flag.
 
     Raises:
         InputError: It was not given.
@@ -71,7 +71,7 @@ def path_from_flag(name: str) -> Path:
 
 
 def list_from_flag(name: str) -> list[str]:
-    """Gives the parts of a comma-separated flag."""
+    """Returns the parts of a comma-separated flag."""
     return list(flags.FLAGS[name].value)
 
 

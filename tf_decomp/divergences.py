@@ -26,7 +26,7 @@ _MMD = (
 def kl_divergence(
     posterior: tfd.Distribution, prior: tfd.Distribution | Prior, latents: tf.Tensor
 ) -> tf.Tensor:
-    """Gives KL(q(z|x) || p(z)) [batch], in nats.
+    """Returns KL(q(z|x) || p(z)) [batch], in nats.
 
     Exact where TFP registers the pair (NormalPosterior to NormalPrior, and to the
     other priors at their normal limits); `latents` are then unused. Otherwise the
@@ -55,7 +55,7 @@ def inclusive_kl(
     prior: tfd.Distribution | Prior,
     posterior: tfd.Distribution,
 ) -> tf.Tensor:
-    """Gives an estimate of KL(p(z) || q(z)) [], in nats: Section 6.2.
+    """Returns an estimate of KL(p(z) || q(z)) [], in nats: Section 6.2.
 
     The mean over the samples of log p(z) - log((1/B) sum_i q(z|x_i)). Unbiased for
     the batch's own aggregate; as an estimate of the divergence to the aggregate of
@@ -81,7 +81,7 @@ def dimensionwise_mmd(
     y: tf.Tensor,
     bandwidths: Sequence[float] = (0.2, 0.4, 1, 2, 4, 10),
 ) -> tf.Tensor:
-    """Gives the squared MMD between marginals, summed over dimensions []: Section 6.3.
+    """Returns the squared MMD of marginals, summed over dimensions []: Section 6.3.
 
     The unbiased U-statistic, so it may be negative and is never clipped, summed over
     the dimensions d and over kernels c / (c + (x_d - y_d)^2). Its variance falls as
@@ -124,7 +124,7 @@ def inclusive_kl_divergence(
     latents: tf.Tensor,
     prior_samples: tf.Tensor,
 ) -> tf.Tensor:
-    """Gives `inclusive_kl` in the calling form of DIVERGENCES.
+    """Returns `inclusive_kl` in the calling form of DIVERGENCES.
 
     Args:
         posterior: Batch shape [B], event shape [latent_dim].
@@ -142,7 +142,7 @@ def dimensionwise_mmd_divergence(
     latents: tf.Tensor,
     prior_samples: tf.Tensor,
 ) -> tf.Tensor:
-    """Gives `dimensionwise_mmd` in the calling form of DIVERGENCES.
+    """Returns `dimensionwise_mmd` in the calling form of DIVERGENCES.
 
     Args:
         posterior: Batch shape [B], event shape [latent_dim]; unused.
@@ -185,7 +185,7 @@ def _mmd_value(x: tf.Tensor, y: tf.Tensor, bandwidths: tuple[float, ...]) -> tf.
 def _mmd_gradient(
     x: tf.Tensor, y: tf.Tensor, bandwidths: tuple[float, ...]
 ) -> tf.Tensor:
-    """Gives d MMD / d x [B, latent_dim]."""
+    """Returns d MMD / d x [B, latent_dim]."""
 
     def slopes(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:  # sum_j dk(a_i, b_j)/da_i
         def of_rows(rows: tf.Tensor) -> tf.Tensor:
@@ -203,7 +203,7 @@ def _mmd_gradient(
 
 
 def _sum_of_ratios(ratios: list[tuple[float, tf.Tensor]], group: int) -> tf.Tensor:
-    """Gives the sum of c / d, with one division (the slow operation) a group."""
+    """Returns the sum of c / d, with one division (the slow operation) a group."""
     total = tf.zeros_like(ratios[0][1])
     for start in range(0, len(ratios), group):
         numerator, denominator = tf.zeros_like(total), tf.ones_like(total)

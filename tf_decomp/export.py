@@ -62,7 +62,7 @@ class ServedModel:
         self._loaded = loaded
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Gives the signature of that name as a function of tensors."""
+        """Returns the signature of that name as a function of tensors."""
         return functools.partial(self._run, getattr(self._loaded, name))
 
     def _run(self, function: Callable[..., Any], *inputs: Any) -> Any:
@@ -92,7 +92,7 @@ def load_encoder(path: str | Path) -> ServedModel:
 
 
 def _endpoints(vae: DecompositionVAE) -> dict[str, tuple[Any, ...]]:
-    """Gives each signature's function and inputs."""
+    """Returns each signature's function and inputs."""
     dtype = vae.variable_dtype
     x = tf.TensorSpec([None, *vae.data_shape], dtype, "x")
     z = tf.TensorSpec([None, vae.latent_dim], dtype, "z")

@@ -308,7 +308,7 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
         self._compiled = compiled(_overlapping_sum)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Gives [batch, 2 height, 2 width, filters]."""
+        """Returns [batch, 2 height, 2 width, filters]."""
         if not training:
             return super().call(inputs)
         outputs = self._transpose(inputs, tf.convert_to_tensor(self.kernel))

@@ -18,7 +18,7 @@ def map_rows(
     numbers_a_row: Any,
     dtype: tf.DType | None = None,
 ) -> Any:
-    """Gives function(rows), called on a few rows at a time.
+    """Returns function(rows), called on a few rows at a time.
 
     So many that about 2^17 numbers are held at once: XLA for CPUs would otherwise hold
     every pair.
@@ -52,7 +52,7 @@ def map_rows(
 def differentiable_once(
     message: str, first: tf.Tensor, sources: Sequence[tf.Tensor]
 ) -> tf.Tensor:
-    """Gives `first`, whose derivative by any of `sources` is an error, not None.
+    """Returns `first`, whose derivative by any of `sources` is an error, not None.
 
     Args:
         message: Of the error.

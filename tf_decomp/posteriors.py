@@ -28,7 +28,7 @@ _LOG_Q = (
 
 
 def positive_scale(raw: tf.Tensor) -> tf.Tensor:
-    """Gives SCALE_FLOOR + softplus(raw), the one map from network outputs to scales."""
+    """Returns SCALE_FLOOR + softplus(raw), the one map from outputs to scales."""
     return SCALE_FLOOR + tf.nn.softplus(raw)
 
 
@@ -94,7 +94,7 @@ class LaplacePosterior(_Posterior):
 
 
 def aggregate_posterior(posterior: tfd.Distribution) -> tfd.Distribution:
-    """Gives q(z) = (1/B) sum_i q(z|x_i), the batch's aggregate encoding.
+    """Returns q(z) = (1/B) sum_i q(z|x_i), the batch's aggregate encoding.
 
     A uniform mixture with batch shape []. Its `log_prob` of [S, latent_dim] holds
     [S, B, latent_dim] numbers unless XLA compiles it; `aggregate_log_prob` does not.
@@ -111,7 +111,7 @@ def aggregate_posterior(posterior: tfd.Distribution) -> tfd.Distribution:
 
 
 def aggregate_log_prob(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
-    """Gives log q(z) = log (1/B) sum_i q(z|x_i) [S], in nats.
+    """Returns log q(z) = log (1/B) sum_i q(z|x_i) [S], in nats.
 
     Memory [S, B], never [S, B, latent_dim], in the gradient too. Log-densities are
     compared in float64, whatever the type of the arguments and of the result: narrow
@@ -158,7 +158,7 @@ def aggregate_log_prob(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
 def _aggregate_log_prob(
     posterior: tfd.Distribution, z: tf.Tensor, unrolled: int
 ) -> tf.Tensor:
-    """Gives log q(z) [S] in float64, which tells the largest components apart."""
+    """Returns log q(z) [S] in float64, which tells the largest components apart."""
     wide, dtype = _widened(posterior), z.dtype
 
     def of_rows(rows: tf.Tensor) -> tf.Tensor:
@@ -181,7 +181,7 @@ def _aggregate_score(
     upstream: tf.Tensor,
     unrolled: int,
 ) -> tf.Tensor:
-    """Gives upstream_s * d log q(z_s) / d z_s [S, latent_dim]."""
+    """Returns upstream_s * d log q(z_s) / d z_s [S, latent_dim]."""
 
     def score(parts: list[tf.Tensor]) -> tf.Tensor:
         rows, row_sums, weights = parts
@@ -203,7 +203,7 @@ def _aggregate_gradient(
     upstream: tf.Tensor,
     unrolled: int,
 ) -> list[tf.Tensor]:
-    """Gives d sum_s upstream_s log q(z_s) / d parameters of each component."""
+    """Returns d sum_s upstream_s log q(z_s) / d parameters of each component."""
     log_sum = log_q + _log_size(posterior)
 
     def of_components(rows: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -223,7 +223,7 @@ def _shared_log_probs(
     upstream: tf.Tensor,
     unrolled: int,
 ) -> tf.Tensor:
-    """Gives a sum [] that has the gradient of sum_s upstream_s log q(z_s).
+    """Returns a sum [] that has the gradient of sum_s upstream_s log q(z_s).
 
     A component's share of the density at z_s, its responsibility, weighs its own
     log-density, which is differentiated in the arguments' type: of single
@@ -240,7 +240,7 @@ def _log_size(posterior: tfd.Distribution) -> tf.Tensor:
 
 
 def _widened(posterior: tfd.Distribution) -> tfd.Distribution:
-    """Gives the posterior with its parameters in float64."""
+    """Returns the posterior with its parameters in float64."""
     params = [
         tf.cast(param, tf.float64) if param.dtype.is_floating else param
         for param in _unpack(posterior)
@@ -251,7 +251,7 @@ def _widened(posterior: tfd.Distribution) -> tfd.Distribution:
 def _pair_log_probs(
     posterior: tfd.Distribution, z: tf.Tensor, unrolled: int
 ) -> tf.Tensor:
-    """Gives log q_i(z_s) [S, B] of z [S, latent_dim].
+    """Returns log q_i(z_s) [S, B] of z [S, latent_dim].
 
     The sum over few dimensions is written out, since XLA fuses it then; of many,
     compiling it takes seconds.
@@ -271,7 +271,7 @@ def _pair_log_probs(
 
 
 def _numbers(others: tf.Tensor, unrolled: int) -> tf.Tensor:
-    """Gives the numbers that one row with all others [n, latent_dim] takes."""
+    """Returns the numbers that one row with all others [n, latent_dim] takes."""
     return tf.shape(others)[0] if unrolled else tf.size(others)
 
 

@@ -26,7 +26,7 @@ class LocationScale(NamedTuple):
 
 
 def location_scale(posterior: tfd.Distribution) -> LocationScale | None:
-    """Takes a diagonal location-scale posterior apart; gives None for any other.
+    """Takes a diagonal location-scale posterior apart; returns None for any other.
 
     Args:
         posterior: MultivariateNormalDiag, or Independent of Normal, Laplace,
@@ -45,7 +45,7 @@ def location_scale(posterior: tfd.Distribution) -> LocationScale | None:
 
 
 def plain(distribution: tfd.Distribution) -> tfd.Distribution:
-    """Gives the distribution as a composite tensor whose parameters have full shape.
+    """Returns the distribution as a composite tensor whose parameters have full shape.
 
     It takes off the tensor coercion of TFP's layers (which makes `tf.function`
     retrace at every call) and broadcasts the parameters of location-scale families,
@@ -65,7 +65,7 @@ def plain(distribution: tfd.Distribution) -> tfd.Distribution:
 
 
 def stateless_seed(seed: int | None, stream: int = 0) -> tf.Tensor | None:
-    """Gives the stateless seed [2] of one stream of a base seed.
+    """Returns the stateless seed [2] of one stream of a base seed.
 
     Args:
         seed: Base seed; None stays None, with which TFP draws anew at each call.
@@ -103,7 +103,7 @@ def draw_noise(
 def sample_with(
     distribution: tfd.Distribution, sample_shape: Sequence[Any], noise: tf.Tensor
 ) -> tf.Tensor:
-    """Gives reparameterised samples [*sample_shape, *batch, latent_dim].
+    """Returns reparameterised samples [*sample_shape, *batch, latent_dim].
 
     Args:
         distribution: Batch shape [] or [batch], event shape [latent_dim].
@@ -117,7 +117,7 @@ def sample_with(
 
 
 def join(posteriors: Sequence[tfd.Distribution]) -> tfd.Distribution:
-    """Gives posteriors of one family, batch shapes [n_1], [n_2], ..., as one [n].
+    """Returns posteriors of one family, batch shapes [n_1], [n_2], ..., as one [n].
 
     Args:
         posteriors: Every parameter of each has the batch as its first axis.

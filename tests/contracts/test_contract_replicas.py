@@ -126,7 +126,7 @@ def batches(case: Case) -> tf.data.Dataset:
 
 
 def fit(case: Case, divergence: Callable[..., tf.Tensor], strategy: str) -> Result:
-    """Gives the model, gradients of steps, logs of epochs."""
+    """Returns the model, gradients of steps, logs of epochs."""
     keras.utils.set_random_seed(0)  # The networks are made before make_vae seeds.
     with make_strategy(strategy).scope():
         vae = make_vae(

@@ -21,7 +21,7 @@ CASES = [
 
 
 def both(shape: tuple[int, ...], filters: int, **kwargs: Any) -> list[Any]:
-    """Gives values and gradients of this layer in training, and of Keras's."""
+    """Returns values and gradients of this layer in training, and of Keras's."""
     x, results = tf.random.stateless_normal(shape, [0, 1], dtype=tf.float64), []
     for family, call in (
         (Conv2DTranspose(filters, dtype="float64", **kwargs), {"training": True}),

@@ -269,7 +269,7 @@ def test_naive_factor_vae_score_of_a_perfect_code() -> None:
 
 
 def copy_weights(torch, body: keras.Sequential, copy) -> None:
-    """Gives PyTorch's modules the weights of Keras's layers, in their layout."""
+    """Returns PyTorch's modules the weights of Keras's layers, in their layout."""
     weighted = [layer for layer in body.layers if layer.weights]
     modules = [module for module in copy if list(module.parameters())]
     channels = 1  # of the map that a dense layer flattens or that is made of it

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 
 
 def code_lines(path: Path) -> set[int]:
-    """Gives the numbers of the lines that hold code, docstrings aside."""
+    """Returns the numbers of the lines that hold code, docstrings aside."""
     lines: set[int] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

@@ -18,7 +18,7 @@ RAGGED = (8, 8, 4, 4, 4, 2, 8)
 
 
 def ragged() -> tf.data.Dataset:
-    """Gives batches of several sizes, whose labels no step uses."""
+    """Returns batches of several sizes, whose labels no step uses."""
     rows = tf.constant(np.concatenate([X, X]))
     starts = np.cumsum([0, *RAGGED[:-1]])
 

@@ -25,7 +25,7 @@ REPORT = re.compile(
 
 
 def fitted(data: Any, **settings: Any) -> tuple[Any, list[str]]:
-    """Gives the model after `fit`, and the warnings of it."""
+    """Returns the model after `fit`, and the warnings of it."""
     fit = {k: settings.pop(k) for k in tuple(settings) if k in FIT}
     vae = make_vae(**{"divergence": "inclusive_kl", "alpha": 1.0, **settings})
     vae.compile("sgd")
