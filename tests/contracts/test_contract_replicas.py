@@ -161,8 +161,15 @@ def test_every_posterior_has_a_case() -> None:
     assert CASES.keys() == POSTERIORS.keys()
 
 
-@pytest.mark.parametrize("name", DIVERGENCES)
-@pytest.mark.parametrize("posterior", CASES)
+# Each posterior and each divergence once in `make test`, all pairs in `make test-all`.
+@pytest.mark.parametrize(
+    ("posterior", "name"),
+    [
+        pytest.param(posterior, name, marks=[pytest.mark.slow] * ((i + j) % 2))
+        for i, posterior in enumerate(CASES)
+        for j, name in enumerate(DIVERGENCES)
+    ],
+)
 def test_two_replicas_give_what_one_gives(posterior: str, name: str) -> None:
     """The moving moments of batch normalisation are among the weights."""
     case, divergence = CASES[posterior], DIVERGENCES[name]

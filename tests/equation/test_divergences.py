@@ -294,6 +294,7 @@ for key, call in DIVERGENCES.items():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="the peak is Linux's to tell"
 )

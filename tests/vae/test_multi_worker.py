@@ -135,9 +135,7 @@ def columns_of(files: RunFiles) -> dict[str, np.ndarray]:
     return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
 
 
-@pytest.fixture(
-    scope="module", params=["images", pytest.param("vectors", marks=pytest.mark.slow)]
-)
+@pytest.fixture(scope="module", params=["images", "vectors"])
 def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Pair:
@@ -208,6 +206,7 @@ def check_files(pair: Pair) -> None:
     assert len(loc) == 3
 
 
+@pytest.mark.slow
 def test_two_workers_killed_and_resumed(pair: Pair, tmp_path: Path) -> None:
     """One test, so that processes of pytest do not each make the pair."""
     check_against_one_worker(pair, tmp_path)

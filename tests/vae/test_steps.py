@@ -40,7 +40,10 @@ def one_by_one() -> tuple[Any, Any]:
     return trained(ragged(), 1)
 
 
-@pytest.mark.parametrize("steps", [2, 5, 50])
+@pytest.mark.parametrize(
+    "steps",
+    [5, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (2, 50))],
+)
 def test_steps_take_the_same_steps(steps: int, one_by_one: tuple[Any, Any]) -> None:
     one, history = one_by_one
     several, its_history = trained(ragged(), steps)

@@ -280,7 +280,13 @@ def test_users_own_divergence_gets_the_global_batch_and_gradients() -> None:
     assert np.isfinite(vae.evaluate(X, verbose=0, return_dict=True)["divergence"])
 
 
-@pytest.mark.parametrize(("jit_compile", "steps"), [(False, 1), (True, 1), (True, 3)])
+@pytest.mark.parametrize(
+    ("jit_compile", "steps"),
+    [
+        (True, 3),
+        *(pytest.param(xla, 1, marks=pytest.mark.slow) for xla in (False, True)),
+    ],
+)
 def test_no_step_is_rewritten_by_autograph(jit_compile: bool, steps: int) -> None:
     seen = []
 
