@@ -5,6 +5,8 @@ import dataclasses
 import functools
 import importlib
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,6 +180,25 @@ def _factor_vae(settings: Settings) -> dict[str, float]:
     return {"value": min(times["score"])}
 
 
+def _import(settings: Settings) -> dict[str, float]:
+    distributions = "from tensorflow_probability import distributions, layers"
+    programs = {
+        "ours": "import tf_decomp",
+        # TFP loads its parts when they are used.
+        "dependencies": f"import tensorflow, keras; {distributions}; "
+        "distributions.Normal, layers.DistributionLambda",
+    }
+
+    def run(program: str) -> None:
+        command = [sys.executable, "-c", program]
+        subprocess.run(command, check=True, capture_output=True)
+
+    calls = {name: functools.partial(run, text) for name, text in programs.items()}
+    times = interleaved(calls, rounds=1 if settings.quick else 5)
+    ours, dependencies = (float(np.median(times[name])) for name in programs)
+    return {"value": ours, "over_dependencies": ours / dependencies}
+
+
 def _pipeline(dataset: str, settings: Settings) -> dict[str, float]:
     n = 1_000 if settings.quick else {"dsprites": 737_280}.get(dataset, 60_000)
     batch = {"dsprites": 64}.get(dataset, 500)
@@ -223,6 +244,7 @@ WORKLOADS: dict[str, Callable[[Settings], dict[str, float]]] = {
     "encode": _encode,
     "iwae": _iwae,
     "factor_vae": _factor_vae,
+    "import": _import,
     "pipeline_dsprites": functools.partial(_pipeline, "dsprites"),
     "pipeline_fashion_mnist": functools.partial(_pipeline, "fashion_mnist"),
 }

@@ -55,17 +55,17 @@ def expected() -> Any:
 
 
 @pytest.mark.parametrize(
-    ("kind", "beta", "compiling"),
+    ("kind", "alpha", "beta", "compiling"),
     [
-        (OwnObjective, 0.1, {"jit_compile": False}),
-        (OwnObjective, 0.1, {"jit_compile": True, "steps_per_execution": 2}),
-        (OwnStep, 3.0, {"jit_compile": True, "steps_per_execution": 2}),
+        (OwnObjective, 0.1, 0.1, {"jit_compile": False}),
+        (OwnObjective, 0.1, 0.1, {"jit_compile": True, "steps_per_execution": 2}),
+        (OwnStep, 2.0, 3.0, {"jit_compile": True, "steps_per_execution": 2}),
     ],
 )
 def test_a_subclass_trains_as_the_base_class_with_the_same_weights(
-    kind: type, beta: float, compiling: dict[str, Any], expected: Any
+    kind: type, alpha: float, beta: float, compiling: dict[str, Any], expected: Any
 ) -> None:
-    ours, history, found = trained(kind, alpha=2.0, beta=beta, **compiling)
+    ours, history, found = trained(kind, alpha, beta, **compiling)
     theirs, its_history, its_found = expected
     for mine, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(mine, other, rtol=2e-5, atol=1e-6)
