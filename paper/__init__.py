@@ -12,8 +12,8 @@ verdicts, README. Theorems and estimators are computed in place of runs.
 
 from paper.claims import CLAIMS, Claim
 from paper.figures import FIGURES, SCALES
-from paper.results import write_verdicts
 from paper.rounds import redraw, reproduce
+from paper.verdicts import write_verdicts
 
 __all__ = [
     "CLAIMS",

@@ -15,7 +15,8 @@ import tensorflow as tf
 from scipy.special import logsumexp
 from tensorflow_probability import distributions as tfd
 
-from paper.statistics import Row, mean_number
+from paper.statistics import mean_number
+from paper.table import Row
 from tf_decomp.divergences import dimensionwise_mmd, inclusive_kl
 from tf_decomp.posteriors import aggregate_log_prob
 

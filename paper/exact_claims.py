@@ -5,17 +5,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paper.samples import choose, levels
 from paper.statistics import (
     INCONCLUSIVE,
     NOT_SUPPORTED,
     SUPPORTED,
     Judged,
     Number,
-    Row,
     join_verdicts,
     judge_all,
 )
+from paper.table import Row, choose, levels
 
 # C10, C11, nats, in float64, where rounding leaves about 1e-12; a check counts only if
 # the same check of a wrong identity is off by more than _CONTROL.

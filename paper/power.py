@@ -13,7 +13,8 @@ import numpy as np
 
 from paper.claims import CLAIMS
 from paper.figures import FIGURES
-from paper.statistics import NOT_SUPPORTED, SUPPORTED, Row
+from paper.statistics import NOT_SUPPORTED, SUPPORTED
+from paper.table import Row
 
 _Cell = dict[str, Any]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from paper.classes import measure_classes
 from paper.curves import (
     draw_estimators,
     draw_fig2,
@@ -17,17 +16,17 @@ from paper.curves import (
     draw_learning,
     draw_theory,
 )
+from paper.densities import draw_fig1, draw_fig3, draw_fig5
 from paper.estimators import estimator_rows
 from paper.figures import FIGURES, SCALES, settings_text
 from paper.measures import (
+    measure_classes,
     measure_clusters,
     measure_disentanglement,
     measure_match,
     measure_sparsity,
 )
-from paper.pictures import draw_fig1, draw_fig3, draw_fig5
 from paper.readme import readme_text
-from paper.results import write_verdicts
 from paper.runs import (
     Measure,
     measured_rows,
@@ -35,9 +34,9 @@ from paper.runs import (
     whole_rounds,
     with_drawn_networks,
 )
-from paper.statistics import Row
-from paper.tables import COLUMNS, read_rows, write_rows
+from paper.table import COLUMNS, Row, read_rows, write_rows
 from paper.theorems import theorem_rows
+from paper.verdicts import write_verdicts
 from tf_decomp.errors import InputError
 from tf_decomp.files import write_text
 from tf_decomp.plots import save_figure

@@ -13,9 +13,7 @@ import numpy as np
 
 from paper.figures import FIGURES, configure
 from paper.measures import measure_encodings
-from paper.samples import count_networks
-from paper.statistics import Row
-from paper.tables import COLUMNS
+from paper.table import COLUMNS, Row, count_networks
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.files import write_json
 from tf_decomp.sweep import Run, grid_points, parse_grid, plan_runs, sweeps

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import logsumexp
 
-from paper.statistics import Row
+from paper.table import Row
 from tf_decomp.experiment.build import MIXTURE_LOCS
 from tf_decomp.networks import MLPDecoder, MLPEncoder
 from tf_decomp.priors import (

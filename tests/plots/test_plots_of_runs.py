@@ -1,24 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from drawings import (
+    Array,
+    Extent,
+    draw,
+    legend,
+    lines,
+    pixels,
+    rng,
+    texts,
+    title,
+    words,
+)
 from matplotlib import colors, pyplot
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import StepPatch
-from numpy.typing import NDArray
 
-from tf_decomp.errors import InputError
 from tf_decomp.plots import (
     CLASS_COLORS,
     CLASS_MARKERS,
@@ -31,16 +39,10 @@ from tf_decomp.plots import (
     save_figure,
     training_curves,
 )
+from tf_decomp.plots.sheets import draw_sheets, make_sheet
 
 NAN = np.nan
-
-Array = NDArray[Any]
 Columns = dict[str, Array]
-Extent = tuple[float, float, float, float]
-
-
-def rng() -> np.random.Generator:
-    return np.random.default_rng(7)
 
 
 def history(rows: int = 50, **others: Array) -> Columns:
@@ -51,6 +53,9 @@ def history(rows: int = 50, **others: Array) -> Columns:
     return {"epoch": epochs, **columns, **others}
 
 
+NOWHERE = np.zeros((1, 2))
+
+
 def normal_grid(limit: float = 4.0, points: int = 161) -> tuple[Array, Extent]:
     axis = np.linspace(-limit, limit, points)
     squares = axis**2 + axis[:, None] ** 2
@@ -58,53 +63,26 @@ def normal_grid(limit: float = 4.0, points: int = 161) -> tuple[Array, Extent]:
     return density, (-limit, limit, -limit, limit)
 
 
-def draw(figure: Figure) -> Figure:
-    """Draws for real, so that warnings and errors of the renderer count."""
-    assert isinstance(figure, Figure)
-    FigureCanvasAgg(figure).draw()
-    return figure
-
-
-def texts(figure: Figure) -> list[str]:
-    """Every text of the drawn figure, legends, titles and labels included."""
-    found = figure.findobj(mpl.text.Text)
-    return [text.get_text() for text in found if text.get_text()]
-
-
-def legend(figure: Figure) -> list[str]:
-    return [text.get_text() for box in figure.legends for text in box.get_texts()]
-
-
-def lines(axes: Axes) -> dict[str, Array]:
-    return {
-        str(line.get_label()): np.asarray(line.get_xydata())
-        for line in axes.get_lines()
-    }
-
-
-def pixels(axes: Axes) -> Array:
-    return np.asarray(axes.images[0].get_array())
-
-
 # Style and files
 
 
-def test_no_figure_joins_pyplot_and_no_setting_stays() -> None:
+def test_no_figure_joins_pyplot_and_no_setting_stays(tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
-    draw(training_curves(history(3)))
+    save_figure(training_curves(history(3)), tmp_path / "a.png")
     assert pyplot.get_fignums() == []
     assert dict(mpl.rcParams) == before
 
 
 def test_a_users_own_style_does_not_leak_in(tmp_path: Path) -> None:
-    save_figure(training_curves(history(5)), tmp_path / "plain.png")
+    columns = {"epoch": np.arange(1, 6), "loss": rng().normal(size=5)}
+    save_figure(training_curves(columns), tmp_path / "plain.png")
     own: dict[Any, Any] = {
         "figure.facecolor": "black",
         "xtick.labelsize": 30,
         "font.size": 30,
     }
     with mpl.rc_context(own):
-        save_figure(training_curves(history(5)), tmp_path / "own.png")
+        save_figure(training_curves(columns), tmp_path / "own.png")
     assert (tmp_path / "own.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
 
 
@@ -152,7 +130,7 @@ def test_classes_stay_apart_for_colour_blind_readers(vision: str) -> None:
     assert np.linalg.norm(data - model) > 60
 
 
-@pytest.mark.parametrize("suffix", [".png", ".svg", ".PNG"])
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_save_makes_folders_and_replaces_whole_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
@@ -165,10 +143,12 @@ def test_save_makes_folders_and_replaces_whole_files(
         real_replace(source, target)
 
     monkeypatch.setattr(os, "replace", spy)
-    save_figure(training_curves(history(5)), path)
+    figure = Figure()
+    figure.add_subplot().plot([0, 1])
+    save_figure(figure, path)
     first = path.read_bytes()
     path.write_bytes(b"old")
-    save_figure(training_curves(history(5)), str(path))
+    save_figure(figure, path)
     assert path.read_bytes() == first  # equal figures are equal files
     assert replaced == [(len(first), str(path))] * 2
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
@@ -193,19 +173,14 @@ def test_a_failed_save_keeps_the_old_file_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_other_suffixes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"saved as .png or .svg; received 'a.jpg'"):
-        save_figure(Figure(), tmp_path / "a.jpg")
-
-
 # Training curves
 
 
 def test_training_curves_draw_both_splits_of_every_term() -> None:
     columns = history()
-    figure = draw(training_curves(columns, title="a run"))
+    figure = draw(training_curves(columns, "a run"))
     assert len(figure.axes) == 5
-    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    titles = [title(axes) for axes in figure.axes]
     assert titles[:2] == ["loss", "ELBO"]
     assert "KL" in titles[3]
     for axes, term in zip(figure.axes, list(columns)[1:6], strict=True):
@@ -214,7 +189,8 @@ def test_training_curves_draw_both_splits_of_every_term() -> None:
             expected = np.stack([columns["epoch"], columns[name]], axis=1)
             np.testing.assert_array_equal(drawn[label], expected)
         assert axes.get_xlabel() == "epoch"
-        assert axes.get_ylabel() == "nats"
+        mmd = " (MMD: no unit)" if term == "divergence" else ""
+        assert axes.get_ylabel() == f"nats{mmd}"
         assert axes.get_xlim()[0] <= 10
         assert axes.get_xlim()[1] >= 500
     assert legend(figure) == ["train", "test"]
@@ -228,12 +204,10 @@ def test_nan_columns_have_no_panel_and_sparse_ones_are_joined() -> None:
     columns = history(divergence=np.full(50, NAN), val_kl=np.full(50, NAN))
     columns["elbo"] = columns["val_elbo"] = np.full(50, NAN)
     columns["val_divergence"] = np.where(np.arange(50) % 10 == 9, 0.25, NAN)
-    units = {"divergence": "MMD, no unit"}
-    figure = draw(training_curves(columns, units=units))
+    figure = draw(training_curves(columns))
     loss, log_likelihood, kl, divergence = figure.axes
-    assert log_likelihood.get_ylabel() == "nats"
+    assert "log p(x|z)" in title(log_likelihood)
     assert list(lines(kl)) == ["train"]
-    assert divergence.get_ylabel() == "MMD, no unit"
     expected = [[epoch, 0.25] for epoch in (100, 200, 300, 400, 500)]
     np.testing.assert_array_equal(lines(divergence)["test"], expected)
     assert len(divergence.get_lines()) == 1
@@ -250,7 +224,7 @@ def test_one_row_is_drawn_as_points() -> None:
         np.testing.assert_array_equal(ticks, np.round(ticks))
 
 
-@pytest.mark.parametrize("rows", [1, 2, 9, 11, 50])
+@pytest.mark.parametrize("rows", [1, 11])
 def test_constant_columns(rows: int) -> None:
     constant = {name: np.zeros(rows) for name in ("loss", "val_loss", "rate")}
     figure = draw(training_curves({"epoch": np.arange(1, rows + 1), **constant}))
@@ -281,27 +255,6 @@ def test_infinite_values_are_left_out_and_counted() -> None:
     assert "2 infinite left out" in texts(figure)
 
 
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        ({"loss": [1.0]}, "must have the key 'epoch'; received .'loss'"),
-        ({"epoch": [1, 2], "loss": [1.0]}, r"epoch and loss .* received \[2\], \[1\]"),
-        ({"epoch": [2, 1], "loss": [1.0, 2.0]}, "epoch must ascend"),
-        ({"epoch": [0], "loss": [1.0]}, "epoch must ascend from 1"),
-        ({"epoch": [NAN], "loss": [1.0]}, "epoch must ascend from 1"),
-        ({"epoch": [], "loss": []}, "no axis empty"),
-        ({"epoch": [1], "loss": [[1.0]]}, r"loss must have the shape \[rows\]"),
-        ({"epoch": [1], "loss": ["one"]}, "loss must be an array"),
-        ({"epoch": [1], "loss": [NAN]}, "a term with a finite value"),
-        ({"epoch": [1]}, "a term with a finite value"),
-    ],
-)
-def test_bad_histories_are_refused_in_one_line(columns: Columns, message: str) -> None:
-    with pytest.raises(InputError, match=message) as caught:
-        training_curves(columns)
-    assert "\n" not in str(caught.value)
-
-
 # Latents
 
 
@@ -311,7 +264,9 @@ def test_density_is_drawn_where_its_grid_points_are() -> None:
     density[20, 30] = 1.0
     tall = (-4.0, 4.0, -8.0, 8.0)
     prior = np.repeat(prior, 2, axis=0)[:81]
-    figure = draw(latent_density(density, np.vstack([prior, prior])[:81], tall))
+    figure = draw(
+        latent_density(density, np.vstack([prior, prior])[:81], tall, NOWHERE)
+    )
     axes = figure.axes[0]
     image = axes.images[0]
     np.testing.assert_array_equal(image.get_array(), density)
@@ -326,7 +281,7 @@ def test_density_is_drawn_where_its_grid_points_are() -> None:
 
 def test_contours_hold_the_stated_mass_of_a_normal_prior() -> None:
     density, extent = normal_grid()
-    axes = draw(latent_density(density, density, extent)).axes[0]
+    axes = draw(latent_density(density, density, extent, NOWHERE)).axes[0]
     (contours,) = axes.findobj(ContourSet)
     spacing = 8 / 160
     radii = [
@@ -340,32 +295,32 @@ def test_contours_hold_the_stated_mass_of_a_normal_prior() -> None:
 
 def test_density_says_what_is_what() -> None:
     density, extent = normal_grid(points=41)
-    figure = draw(latent_density(density, density, extent))
+    figure = draw(latent_density(density, density, extent, NOWHERE))
     assert legend(figure) == [
-        "q(z), aggregate posterior",
+        "q(z), darker is denser",
         "prior p(z), contours around 50, 90, 99 % of its mass",
     ]
     found = texts(figure)
     assert {"latent dimension 1", "latent dimension 2"} <= set(found)
     assert "density q(z), per unit of area" in found
     assert "Aggregate posterior and prior" in found
-    assert "mine" in texts(draw(latent_density(density, density, extent, title="mine")))
+    assert "mine" in texts(
+        draw(latent_density(density, density, extent, NOWHERE, title="mine"))
+    )
 
 
 def test_contours_outside_the_frame_are_not_claimed() -> None:
     density, extent = normal_grid(limit=2.0, points=41)
-    assert "around 50 % of" in legend(latent_density(density, density, extent))[1]
+    assert (
+        "around 50 % of" in legend(latent_density(density, density, extent, NOWHERE))[1]
+    )
     flat = np.full((41, 41), 1 / 16)
-    figure = draw(latent_density(density, flat, extent))
+    density[:] = 0  # is drawn, too
+    figure = draw(latent_density(density, flat, extent, NOWHERE))
     assert legend(figure)[1] == "prior p(z), contours none in this frame"
 
 
-def test_a_density_of_zero_everywhere_is_drawn() -> None:
-    density, extent = normal_grid(points=41)
-    draw(latent_density(np.zeros_like(density), density, extent))
-
-
-@pytest.mark.parametrize("count", [1, 4, 10])
+@pytest.mark.parametrize("count", [1, 10])
 def test_means_are_coloured_by_class(count: int) -> None:
     density, extent = normal_grid(points=41)
     means = rng().normal(size=(40, 2))
@@ -380,13 +335,13 @@ def test_means_are_coloured_by_class(count: int) -> None:
     assert len(looks) == count
     box = axes.get_legend()
     assert box is not None
-    assert [text.get_text() for text in box.get_texts()] == list(drawn)
+    assert words(box.get_texts()) == list(drawn)
     assert "points: posterior means, n = 40" in texts(figure)
 
 
 @pytest.mark.parametrize("labels", [None, np.arange(4001) % 11])
 def test_means_without_ten_classes_have_one_colour(
-    labels: NDArray[np.int64] | None,
+    labels: Array | None,
 ) -> None:
     density, extent = normal_grid(points=41)
     means = rng().uniform(-4, 4, size=(4001, 2))
@@ -406,33 +361,7 @@ def test_means_outside_the_frame_are_counted() -> None:
     assert (*figure.axes[0].get_xlim(), *figure.axes[0].get_ylim()) == extent
 
 
-GRID = np.ones((3, 3))
-FRAME = (-1.0, 1.0, -1.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((GRID[0], GRID, FRAME), r"density must have the shape \[ny, nx\]"),
-        ((GRID, np.ones((3, 4)), FRAME), r"received \[3, 3\], \[3, 4\]"),
-        ((GRID, -GRID, FRAME), "prior_density must be >= 0 .* not their logarithms"),
-        ((GRID[:1], GRID[:1], FRAME), "at least 2 x 2"),
-        ((GRID * NAN, GRID, FRAME), "density must be finite; received 9 NaN"),
-        ((GRID, GRID, (1.0, -1.0, -1.0, 1.0)), r"extent must be \(x0, x1, y0, y1\)"),
-        ((GRID, GRID, FRAME[:3]), r"extent must be \(x0, x1, y0, y1\)"),
-        ((GRID, GRID, FRAME, np.ones((5, 3))), r"means must have the shape \[n, 2\]"),
-        ((GRID, GRID, FRAME, np.ones((5, 2)), np.ones(4)), r"received \[5, 2\] and"),
-    ],
-)
-def test_bad_densities_are_refused_in_one_line(
-    arguments: tuple[Any, ...], message: str
-) -> None:
-    with pytest.raises(InputError, match=message) as caught:
-        latent_density(*arguments)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(("latent_dim", "panels"), [(1, 1), (3, 3), (5, 5), (20, 12)])
+@pytest.mark.parametrize(("latent_dim", "panels"), [(1, 1), (5, 5), (20, 12)])
 def test_marginals_show_the_most_active_dimensions_first(
     latent_dim: int, panels: int
 ) -> None:
@@ -440,17 +369,17 @@ def test_marginals_show_the_most_active_dimensions_first(
     prior = rng().standard_t(3, size=(200, latent_dim))
     scales = 1 + np.roll(np.arange(latent_dim), 1)
     means = scales * np.where(np.arange(100) % 2, 1.0, -1.0)[:, None]
-    figure = draw(latent_marginals(codes, prior, means))
+    figure = draw(latent_marginals(codes, prior, means, "a run"))
     assert len(figure.axes) == panels
     expected = [
         f"$z_{{{d + 1}}}$, sd of means {scales[d]:#.2g}" for d in np.argsort(-scales)
     ]
-    assert [axes.get_title(loc="left") for axes in figure.axes] == expected[:panels]
+    assert [title(axes) for axes in figure.axes] == expected[:panels]
     assert legend(figure) == [
         "q(z), aggregate posterior, n = 300",
         "p(z), prior, n = 200",
     ]
-    assert f"first ({panels} of {latent_dim})" in " ".join(texts(figure))
+    assert "a run" in texts(figure)
     below = [axes.get_xlabel() for axes in figure.axes]
     assert below.count("value of $z_d$") == min(panels, 4)
     assert figure.axes[0].get_ylabel() == "density, per unit"
@@ -458,7 +387,7 @@ def test_marginals_show_the_most_active_dimensions_first(
 
 def test_marginals_are_densities_of_the_given_samples() -> None:
     codes, prior = rng().normal(1.5, size=(400, 2)), rng().normal(size=(300, 2))
-    axes = latent_marginals(codes, prior, codes * [1.0, 9.0]).axes[0]
+    axes = latent_marginals(codes, prior, codes * [1.0, 9.0], "").axes[0]
     for patch, values in zip(axes.patches, (codes[:, 1], prior[:, 1]), strict=True):
         assert isinstance(patch, StepPatch)
         heights, edges, _ = patch.get_data()
@@ -470,35 +399,17 @@ def test_marginals_are_densities_of_the_given_samples() -> None:
 def test_heavy_tails_do_not_squeeze_the_rest() -> None:
     codes, prior = rng().normal(size=(2, 2000, 1))
     prior[0] = 1e6
-    axes = draw(latent_marginals(codes, prior)).axes[0]
+    axes = draw(latent_marginals(codes, prior, codes, "")).axes[0]
     assert np.abs(axes.get_xlim()).max() < 4
 
 
-@pytest.mark.parametrize("value", [0.0, 3.0, 1e8])
+@pytest.mark.parametrize("value", [0.0, 1e8])
 def test_constant_codes_are_drawn(value: float) -> None:
     constant = np.full((5, 2), value)
-    figure = draw(latent_marginals(constant, constant))
+    figure = draw(latent_marginals(constant, constant, constant, ""))
     low, high = figure.axes[0].get_xlim()
     assert low < value < high
-    draw(latent_marginals(constant, rng().normal(size=(50, 2))))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((np.ones(3), np.ones((3, 1))), r"codes must have the shape \[n, latent_dim\]"),
-        ((np.ones((3, 2)), np.ones((3, 1))), r"received \[2\], \[1\], \[2\]"),
-        ((np.ones((3, 2)),) * 2 + (np.ones((3, 4)),), r"received \[2\], \[2\], \[4\]"),
-        ((np.ones((3, 2)), np.full((3, 2), NAN)), "prior_samples must be finite"),
-        ((np.ones((0, 2)), np.ones((3, 2))), "codes .* no axis empty"),
-    ],
-)
-def test_bad_codes_are_refused_in_one_line(
-    arguments: tuple[Any, ...], message: str
-) -> None:
-    with pytest.raises(InputError, match=message) as caught:
-        latent_marginals(*arguments)
-    assert "\n" not in str(caught.value)
+    draw(latent_marginals(constant, rng().normal(size=(50, 2)), constant, ""))
 
 
 # Reconstructions and samples
@@ -513,14 +424,13 @@ def cell(sheet: Array, row: int, column: int, size: int, group_rows: int = 1) ->
     return block[::4, ::4]
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("count", [1, 3, 9, 12, 30])
+@pytest.mark.parametrize(("count", "channels"), [(1, 1), (12, 3), (30, 1)])
 def test_image_pairs_are_data_above_reconstruction(
     count: int, channels: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     x = rng().random((count, 28, 28, channels))
     means = x + rng().normal(size=x.shape)  # also outside [0, 1]
-    figure = draw(reconstructions(x, means))
+    figure = draw(reconstructions(x, means, "a run"))
     assert caplog.records == []  # Matplotlib logs values outside [0, 1]
     (axes,) = figure.axes
     shown = min(count, 18)
@@ -531,24 +441,21 @@ def test_image_pairs_are_data_above_reconstruction(
             expected = np.broadcast_to(np.clip(images[index], 0, 1), (28, 28, 3))
             np.testing.assert_array_equal(seen, expected)
     pairs = -(-shown // 9)
-    labels = [text.get_text() for text in axes.get_yticklabels()]
+    labels = words(axes.get_yticklabels())
     assert labels == ["data", "reconstruction"] * pairs
     assert len(axes.get_xticks()) == 0
     assert axes.images[0].get_interpolation() == "nearest"
-    number = f"n = {count}" if count == shown else f"{shown} of n = {count}"
-    assert axes.get_title(loc="left") == f"Reconstructions, {number}"
+    assert title(axes) == "a run"
 
 
-@pytest.mark.parametrize("count", [1, 5, 20])
-@pytest.mark.parametrize("with_data", [False, True])
-def test_image_samples_fill_a_sheet_row_by_row(count: int, with_data: bool) -> None:
+@pytest.mark.parametrize("count", [1, 20])
+def test_image_samples_fill_a_sheet_row_by_row(count: int) -> None:
     generated, x = rng().normal(size=(2, count, 28, 28, 1))
-    figure = draw(samples(generated, x if with_data else None))
-    titles = [axes.get_title(loc="left") for axes in figure.axes]
-    both = [f"Generated, n = {count}", f"Data, n = {count}"]
-    assert titles == both[: 1 + with_data]
-    columns = min(count, 6 if with_data else 9)
-    for axes, images in zip(figure.axes, (generated, x), strict=False):
+    figure = draw(samples(generated, x, "a run"))
+    titles = [title(axes) for axes in figure.axes]
+    assert titles == [f"Generated, n = {count}", f"Data, n = {count}"]
+    columns = min(count, 6)
+    for axes, images in zip(figure.axes, (generated, x), strict=True):
         for index in range(count):
             seen = cell(pixels(axes), index // columns, index % columns, 28)
             expected = np.broadcast_to(np.clip(images[index], 0, 1), (28, 28, 3))
@@ -567,7 +474,7 @@ def test_a_long_title_of_samples_overlaps_nothing() -> None:
         next(t for t in found if t.get_text()).get_window_extent() for found in titles
     )
     heading = figure._suptitle.get_window_extent()
-    names = [axes.get_title(loc="left").partition(",")[0] for axes in figure.axes]
+    names = [title(axes).partition(",")[0] for axes in figure.axes]
     assert names == ["Generated", "Data"]
     assert not left.overlaps(right)
     assert not heading.overlaps(left)
@@ -575,33 +482,33 @@ def test_a_long_title_of_samples_overlaps_nothing() -> None:
     assert heading.y1 <= figure.bbox.y1
 
 
-@pytest.mark.parametrize("size", [8, 28, 45, 64, 300])
+@pytest.mark.parametrize("size", [8, 45, 300])
 def test_every_image_pixel_is_a_square_of_whole_pixels_in_the_file(
     tmp_path: Path, size: int
 ) -> None:
     tiles = np.indices((size, size)).sum(axis=0) % 2  # a chessboard
-    save_figure(samples(tiles[None, :, :, None], title=""), tmp_path / "board.png")
+    board = draw_sheets([make_sheet(tiles[None, :, :, None], 1)])
+    save_figure(board, tmp_path / "board.png")
     seen = imread(tmp_path / "board.png")[..., 0]
     rows, columns = np.nonzero(seen < 1)
-    board = seen[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    seen = seen[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     factor = max(1, round(100 / size))
-    np.testing.assert_array_equal(board, tiles.repeat(factor, 0).repeat(factor, 1))
+    np.testing.assert_array_equal(seen, tiles.repeat(factor, 0).repeat(factor, 1))
 
 
 def test_images_of_other_channel_counts_show_their_first_channel() -> None:
     x = rng().random((2, 28, 28, 4))
-    axes = draw(reconstructions(x, x)).axes[0]
+    axes = draw(reconstructions(x, x, "")).axes[0]
     expected = np.broadcast_to(x[0, :, :, :1], (28, 28, 3))
     np.testing.assert_array_equal(cell(pixels(axes), 0, 0, 28), expected)
-    assert axes.get_title(loc="left") == "Reconstructions, n = 2 (channel 1 of 4)"
-    assert "(channel 1 of 4)" in samples(x).axes[0].get_title(loc="left")
+    assert "(channel 1 of 4)" in title(samples(x, x, "").axes[0])
 
 
-@pytest.mark.parametrize("count", [1, 400, 1001])
+@pytest.mark.parametrize("count", [1, 1001])
 def test_point_pairs_are_linked(count: int) -> None:
     x = rng().normal(size=(count, 2))
     means = 0.9 * x
-    figure = draw(reconstructions(x, means))
+    figure = draw(reconstructions(x, means, "a run"))
     (axes,) = figure.axes
     rows = np.arange(min(count, 400)) * count // min(count, 400)
     drawn = lines(axes)
@@ -614,8 +521,7 @@ def test_point_pairs_are_linked(count: int) -> None:
     assert axes.get_xlabel() == "data dimension 1"
     assert axes.get_ylabel() == "data dimension 2"
     assert axes.get_aspect() == 1
-    number = "400 of n = 1001" if count == 1001 else f"n = {count}"
-    assert axes.get_title(loc="left").endswith(number)
+    assert title(axes) == "a run"
 
 
 def test_point_samples_stand_beside_the_data_with_common_axes() -> None:
@@ -626,17 +532,15 @@ def test_point_samples_stand_beside_the_data_with_common_axes() -> None:
     np.testing.assert_array_equal(lines(right)["data"], x)
     assert left.get_xlim() == right.get_xlim()
     assert left.get_ylim() == right.get_ylim()
-    assert left.get_title(loc="left") == "Generated, n = 300"
-    assert right.get_title(loc="left") == "Data, n = 70"
+    assert title(left) == "Generated, n = 300"
+    assert title(right) == "Data, n = 70"
     assert "beside" in texts(figure)
-    assert len(draw(samples(generated)).axes) == 1
 
 
-@pytest.mark.parametrize("data_dim", [1, 3, 100])
-@pytest.mark.parametrize("count", [1, 4, 7])
+@pytest.mark.parametrize(("count", "data_dim"), [(1, 100), (4, 1), (7, 3)])
 def test_vector_pairs_have_a_panel_each(count: int, data_dim: int) -> None:
     x = rng().normal(size=(count, data_dim))
-    figure = draw(reconstructions(x, -x))
+    figure = draw(reconstructions(x, -x, "a run"))
     assert len(figure.axes) == min(count, 6)
     for index, axes in enumerate(figure.axes):
         drawn = lines(axes)
@@ -648,59 +552,14 @@ def test_vector_pairs_have_a_panel_each(count: int, data_dim: int) -> None:
         assert axes.get_xlabel() == "data dimension"
         np.testing.assert_array_equal(axes.get_xticks(), np.round(axes.get_xticks()))
     assert legend(figure) == ["data", "reconstruction"]
-    number = "6 of n = 7" if count == 7 else f"n = {count}"
-    assert f"Reconstructions, {number}" in texts(figure)
+    assert "a run" in texts(figure)
 
 
 def test_vector_samples_are_lines_beside_the_data() -> None:
     generated, x = rng().normal(size=(4, 5)), rng().normal(size=(46, 5))
-    left, right = draw(samples(generated, x)).axes
+    left, right = draw(samples(generated, x, "")).axes
     drawn = [line.get_ydata() for line in left.get_lines()]
     np.testing.assert_array_equal(drawn, generated)
     drawn = [line.get_ydata() for line in right.get_lines()]
     np.testing.assert_array_equal(drawn, x[:10])
-    assert right.get_title(loc="left") == "Data, 10 of n = 46"
-
-
-@pytest.mark.parametrize(
-    "figure",
-    [
-        lambda title: reconstructions(
-            np.ones((2, 8, 8, 1)), np.ones((2, 8, 8, 1)), title
-        ),
-        lambda title: reconstructions(np.ones((2, 2)), np.ones((2, 2)), title),
-        lambda title: reconstructions(np.ones((2, 5)), np.ones((2, 5)), title),
-        lambda title: samples(np.ones((2, 8, 8, 1)), None, title),
-        lambda title: samples(np.ones((2, 5)), np.ones((2, 5)), title),
-        lambda title: latent_marginals(np.ones((2, 3)), np.ones((2, 3)), None, title),
-    ],
-)
-def test_a_given_title_is_the_heading(figure: Callable[[str], Figure]) -> None:
-    assert "my heading" in texts(draw(figure("my heading")))
-
-
-IMAGES = np.zeros((2, 4, 4, 1))
-
-
-@pytest.mark.parametrize(
-    ("function", "arguments", "message"),
-    [
-        (reconstructions, (IMAGES, IMAGES[:1]), "x and means must have equal shapes"),
-        (reconstructions, (IMAGES[0], IMAGES[0]), r"x must be images .* \[4, 4, 1\]"),
-        (reconstructions, (np.ones(3), np.ones(3)), r"x must be .* received shape \[3"),
-        (reconstructions, (IMAGES, IMAGES * NAN), "means must be finite"),
-        (reconstructions, (np.ones((1, 2)), np.full((1, 2), NAN)), "means must be fin"),
-        (samples, (IMAGES[:0],), "generated must be images .* not empty"),
-        (samples, (IMAGES, np.zeros((2, 4, 5, 1))), "examples of generated and data"),
-        (samples, (IMAGES, np.zeros((2, 4))), "examples of generated and data"),
-        (samples, (np.full((1, 4, 4, 1), 255, np.uint8),), "uint8 up to 255; divide"),
-        (samples, (np.full((1, 3), NAN),), "generated must be finite"),
-        (samples, ([["a", "b"]],), "generated must be an array"),
-    ],
-)
-def test_bad_examples_are_refused_in_one_line(
-    function: Callable[..., Figure], arguments: tuple[Any, ...], message: str
-) -> None:
-    with pytest.raises(InputError, match=message) as caught:
-        function(*arguments)
-    assert "\n" not in str(caught.value)
+    assert title(right) == "Data, 10 of n = 46"

@@ -10,8 +10,8 @@ from typing import Any
 from paper.claims import CLAIMS
 from paper.figures import FIGURES
 from paper.runs import whole_rounds
-from paper.statistics import Judged, Row
-from paper.tables import read_rows
+from paper.statistics import Judged
+from paper.table import Row, read_rows
 from tf_decomp.files import write_json
 
 NOT_RUN, INCOMPLETE = "not run yet", "incomplete"
