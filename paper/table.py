@@ -95,7 +95,7 @@ def write_rows(path: Path, figure: str, rows: Sequence[Row]) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Reads a data.csv; empty cells are not in the rows.
+    """Returns the rows of a data.csv, none if there is none; without empty cells.
 
     Args:
         path: The file.
@@ -103,6 +103,8 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         InputError: A cell that should hold a number does not.
     """
+    if not path.exists():
+        return []
     with path.open(newline="", encoding="utf-8") as file:
         return [_row(path, cells) for cells in csv.DictReader(file)]
 

@@ -54,7 +54,7 @@ def judge_claim(name: str, results_dir: Path) -> dict[str, Any]:
         results_dir: Holds a folder for each figure.
     """
     claim = CLAIMS[name]
-    tables = {figure: _read(results_dir, figure) for figure in claim.figures}
+    tables = {f: read_rows(results_dir / f / "data.csv") for f in claim.figures}
     first = next((table for table in tables.values() if table), [])
     scale = first[0].get("scale", "") if first else None
     rows: list[Row] = []
@@ -86,11 +86,6 @@ def judge_claim(name: str, results_dir: Path) -> dict[str, Any]:
         "scale": scale,
         "commands": commands if first else [],
     }
-
-
-def _read(results_dir: Path, figure: str) -> list[Row]:
-    path = results_dir / figure / "data.csv"
-    return read_rows(path) if path.exists() else []
 
 
 def _ready(rows: Sequence[Row], figure: str, scale: str) -> tuple[list[Row], int, int]:
