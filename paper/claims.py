@@ -208,7 +208,7 @@ def judge_c4(rows: Sequence[Row]) -> Judged:
 
 
 def _above(rows: Sequence[Row], column: str, betas: Sequence[float]) -> list[Number]:
-    """Gives the largest beta minus each of the others."""
+    """Returns the largest beta minus each of the others."""
     name = column.replace("_", "-").replace("joint-mmd", "joint MMD")
     last = by_seed(rows, column, beta=betas[-1])
     return [
@@ -228,7 +228,7 @@ def _lost_modes(rows: Sequence[Row], beta: float) -> Number:
 
 
 def _sparse(rows: Sequence[Row], quantity: str, **settings: object) -> list[Row]:
-    """Gives the rows of the sparse prior of the paper, spike variance 0.05."""
+    """Returns the rows of the sparse prior of the paper, spike variance 0.05."""
     return choose(rows, quantity, gamma=0.8, spike_variance=0.05, **settings)
 
 

@@ -352,7 +352,7 @@ def write_caption(figure: Figure, rows: Sequence[Row], text: str) -> None:
 
 
 def networks_a_cell(rows: Sequence[Row], *settings: str) -> str:
-    """Gives the number of networks of a cell, as n = 3, or n = 2 to 3.
+    """Returns the number of networks of a cell, as n = 3, or n = 2 to 3.
 
     Args:
         rows: One a network.

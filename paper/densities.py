@@ -204,7 +204,7 @@ def _draw_aggregate(axes: Axes, means: np.ndarray, deviations: np.ndarray) -> No
 
 
 def _finish(panels: np.ndarray) -> None:
-    """Gives all panels the frame, and names the horizontal axes."""
+    """Returns all panels the frame, and names the horizontal axes."""
     for panel in panels.ravel():
         panel.set(xlim=_FRAME[:2], ylim=_FRAME[2:], aspect="equal")
     for panel in panels[-1]:

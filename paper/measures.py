@@ -43,7 +43,7 @@ _SHOWN_CLASSES = (1, 3, 6, 0, 3, 4)
 
 
 def measure_clusters(files: RunFiles) -> list[Row]:
-    """Gives the two factors of a pinwheel network.
+    """Returns the two factors of a pinwheel network.
 
     Args:
         files: Of the run.
@@ -52,7 +52,7 @@ def measure_clusters(files: RunFiles) -> list[Row]:
 
 
 def measure_encodings(files: RunFiles) -> list[Row]:
-    """Gives the two factors of a pinwheel network that is drawn, and its encodings.
+    """Returns the two factors of a pinwheel network that is drawn, and its encodings.
 
     Args:
         files: Of the run.
@@ -62,7 +62,7 @@ def measure_encodings(files: RunFiles) -> list[Row]:
 
 
 def measure_match(files: RunFiles) -> list[Row]:
-    """Gives the two factors of a pinwheel network alone.
+    """Returns the two factors of a pinwheel network alone.
 
     Args:
         files: Of the run.
@@ -71,7 +71,7 @@ def measure_match(files: RunFiles) -> list[Row]:
 
 
 def measure_disentanglement(files: RunFiles) -> list[Row]:
-    """Gives the scores of a dSprites network.
+    """Returns the scores of a dSprites network.
 
     Args:
         files: Of the run.
@@ -108,7 +108,7 @@ def measure_disentanglement(files: RunFiles) -> list[Row]:
 
 
 def measure_sparsity(files: RunFiles) -> list[Row]:
-    """Gives the sparsity and the match of a Fashion-MNIST network.
+    """Returns the sparsity and the match of a Fashion-MNIST network.
 
     Args:
         files: Of the run.
@@ -132,7 +132,7 @@ def measure_sparsity(files: RunFiles) -> list[Row]:
 
 
 def read_metrics(files: RunFiles) -> dict[str, float]:
-    """Gives the values of metrics.json by name, without `test/`.
+    """Returns the values of metrics.json by name, without `test/`.
 
     Args:
         files: Of the run.
@@ -164,7 +164,7 @@ def _fit(files: RunFiles) -> dict[str, float]:
 
 
 def _rarest_mode_share(run: FinishedRun) -> float:
-    """Gives the least share of codes, one a datum, whose nearest mode is the same."""
+    """Returns the least share of codes, one a datum, whose nearest mode is the same."""
     locs = np.array(run.vae.prior.get_config()["locs"])
     z = run.posterior.sample(seed=tf.constant([0, 4])).numpy()
     nearest = np.argmin(((z[:, None] - locs) ** 2).sum(-1), axis=1)
@@ -172,7 +172,7 @@ def _rarest_mode_share(run: FinishedRun) -> float:
 
 
 def _off_mode_mass(run: FinishedRun) -> float:
-    """Gives the share of q(z) outside the ellipses of 99% of every mode.
+    """Returns the share of q(z) outside the ellipses of 99% of every mode.
 
     Neither little overlap nor a lost mode raises it.
     """
@@ -184,7 +184,7 @@ def _off_mode_mass(run: FinishedRun) -> float:
 
 
 def _encodings(posterior: Any) -> list[Row]:
-    """Gives one row a datum: its posterior's mean and standard deviation."""
+    """Returns one row a datum: its posterior's mean and standard deviation."""
     pairs = zip(posterior.mean().numpy(), posterior.stddev().numpy(), strict=True)
     return [
         {"kind": "encoding"}
@@ -195,7 +195,7 @@ def _encodings(posterior: Any) -> list[Row]:
 
 
 def measure_classes(files: RunFiles) -> list[Row]:
-    """Gives the rows of a Fashion-MNIST network: numbers, moves and pictures.
+    """Returns the rows of a Fashion-MNIST network: numbers, moves and pictures.
 
     Args:
         files: Of the run.
@@ -231,7 +231,7 @@ def measure_classes(files: RunFiles) -> list[Row]:
 def class_share(
     magnitudes: np.ndarray, labels: np.ndarray, seed: int = 0
 ) -> tuple[float, float]:
-    """Gives the share of the variance of |z_d| between classes, and its p-value.
+    """Returns the share of the variance of |z_d| between classes, and its p-value.
 
     The share is of the variances summed over dimensions. The p-value is that of as
     large a between-class variance under permuted labels, at least 1/1000.
@@ -260,7 +260,7 @@ def class_share(
 
 
 def region_of_change(change: np.ndarray) -> tuple[float, float]:
-    """Gives the share of all change that one connected region holds, and its area.
+    """Returns the share of all change that one connected region holds, and its area.
 
     Of the quarter of the pixels that change most, the connected region (sides or
     corners touching) that holds most.
@@ -279,7 +279,7 @@ def region_of_change(change: np.ndarray) -> tuple[float, float]:
 
 
 def swap_share(images: np.ndarray, labels: np.ndarray) -> float:
-    """Gives the mean `region_of_change` where a datum takes another's place.
+    """Returns the mean `region_of_change` where a datum takes another's place.
 
     Each is swapped for the next one of its class; that is what an unrelated change
     within a class looks like.
@@ -315,25 +315,25 @@ def _move(
 
 
 def _moves(run: FinishedRun, active: np.ndarray) -> list[Row]:
-    """Gives one row for each of the first data whose largest dimension is moved."""
+    """Returns one row for each of the first data whose largest dimension is moved."""
     data, labels = np.arange(min(_MOVED, len(run.test.x))), np.asarray(run.test.labels)
     dimensions, frames = _move(run, data, 2, active)
     changes = np.abs(frames[:, 1] - frames[:, 0])
-    rows: list[Row] = []
-    for datum, dimension, change in zip(data, dimensions, changes, strict=True):
-        share, area = region_of_change(change)
-        rows.append(
-            {
-                "kind": "move",
-                "class": CLASS_NAMES[labels[datum]],
-                "datum": int(datum),
-                "dimension": int(dimension) + 1,
-                "region_share": share,
-                "region_area": area,
-                "largest_change": float(change.max()),
-            }
+    regions = map(region_of_change, changes)
+    return [
+        {
+            "kind": "move",
+            "class": CLASS_NAMES[labels[datum]],
+            "datum": int(datum),
+            "dimension": int(dimension) + 1,
+            "region_share": share,
+            "region_area": area,
+            "largest_change": float(change.max()),
+        }
+        for datum, dimension, change, (share, area) in zip(
+            data, dimensions, changes, regions, strict=True
         )
-    return rows
+    ]
 
 
 def _magnitude_rows(magnitudes: np.ndarray, labels: np.ndarray) -> list[Row]:
@@ -349,7 +349,7 @@ def _magnitude_rows(magnitudes: np.ndarray, labels: np.ndarray) -> list[Row]:
 
 
 def _frames(run: FinishedRun, active: np.ndarray) -> list[Row]:
-    """Gives the pictures: step 0 is the datum, then z_d to z_d + sign(z_d)."""
+    """Returns the pictures: step 0 is the datum, then z_d to z_d + sign(z_d)."""
     labels = np.asarray(run.test.labels)
     # The second of a class that is shown twice is its next datum.
     earlier = [_SHOWN_CLASSES[:i].count(c) for i, c in enumerate(_SHOWN_CLASSES)]
@@ -373,5 +373,5 @@ def _frames(run: FinishedRun, active: np.ndarray) -> list[Row]:
 
 
 def _hexadecimal(image: np.ndarray) -> str:
-    """Gives a square image as two digits a pixel."""
+    """Returns a square image as two digits a pixel."""
     return np.round(255 * image.clip(0, 1)).astype(np.uint8).tobytes().hex()

@@ -26,7 +26,7 @@ def readme_text(
     claims: Sequence[dict[str, Any]],
     notes: str,
 ) -> str:
-    """Gives the README of a figure.
+    """Returns the README of a figure.
 
     Args:
         figure: A key of FIGURES.

@@ -178,7 +178,7 @@ def redraw(figure: str, scale: str, results_dir: Path) -> None:
 
 
 def _planned(name: str, scale: str, seeds: int) -> range:
-    """Gives the seeds of a figure's rounds, of all or of the first ones."""
+    """Returns the seeds of a figure's rounds, of all or of the first ones."""
     planned = FIGURES[name].scales[scale].planned()
     if seeds > len(planned):
         raise InputError(
@@ -192,7 +192,7 @@ def _planned(name: str, scale: str, seeds: int) -> range:
 def _round(
     seeds: Mapping[str, int], scale: str, runs_dir: Path, parallel: int
 ) -> dict[str, list[Row]]:
-    """Gives the rows of a round by figure; networks of all figures train together."""
+    """Returns the rows of a round by figure; networks of all figures train together."""
     trained = train_round(seeds, scale, runs_dir, parallel)
     rows = {}
     for name, seed in seeds.items():
@@ -205,7 +205,7 @@ def _round(
 
 
 def _rounds_at_hand(folder: Path, name: str, scale: str) -> dict[int, list[Row]]:
-    """Gives the rows of data.csv by seed, of whole rounds of the settings of today."""
+    """Returns the rows of data.csv by seed, of whole rounds of the settings of today."""
     settings = folder / "config.flags"
     if name in _COMPUTED or not settings.exists():
         return {}

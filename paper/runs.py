@@ -64,7 +64,7 @@ def measured_rows(
     measure: Measure,
     columns: Sequence[str],
 ) -> list[Row]:
-    """Gives the rows of a figure's finished networks, by panel and cell.
+    """Returns the rows of a figure's finished networks, by panel and cell.
 
     Args:
         panels: Of `train_round`.
@@ -83,7 +83,7 @@ def measured_rows(
 
 
 def count_cells(figure: str, scale: str) -> int:
-    """Gives the number of networks of a round.
+    """Returns the number of networks of a round.
 
     Args:
         figure: A key of FIGURES.
@@ -94,7 +94,7 @@ def count_cells(figure: str, scale: str) -> int:
 
 
 def whole_rounds(rows: Sequence[Row], figure: str, scale: str) -> dict[int, list[Row]]:
-    """Gives the rows of each planned seed that has all its cells.
+    """Returns the rows of each planned seed that has all its cells.
 
     Args:
         rows: Of the figure's table.

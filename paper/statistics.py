@@ -38,7 +38,7 @@ class Number(NamedTuple):
     def interval(
         self, comparisons: int = 1, level: float = _LEVEL
     ) -> tuple[float, float]:
-        """Gives an interval by Student's t; infinite with too few networks.
+        """Returns an interval by Student's t; infinite with too few networks.
 
         Args:
             comparisons: By how many the error is shared (Bonferroni).
@@ -58,7 +58,7 @@ Judged = tuple[str, list[Number]]
 
 
 def mean_number(name: str, values: Iterable[float]) -> Number:
-    """Gives the mean of independent values.
+    """Returns the mean of independent values.
 
     Args:
         name: What it is.
@@ -71,7 +71,7 @@ def mean_number(name: str, values: Iterable[float]) -> Number:
 
 
 def by_seed(rows: Sequence[Row], quantity: str, **settings: object) -> BySeed:
-    """Gives the mean of a quantity over the chosen cells, for seeds that have all.
+    """Returns the mean of a quantity over the chosen cells, for seeds that have all.
 
     Args:
         rows: One a network.
@@ -87,7 +87,7 @@ def by_seed(rows: Sequence[Row], quantity: str, **settings: object) -> BySeed:
 
 
 def difference(name: str, first: BySeed, second: BySeed, weight: float = 1.0) -> Number:
-    """Gives the mean over common seeds of first - weight * second.
+    """Returns the mean over common seeds of first - weight * second.
 
     Args:
         name: What it is.
@@ -102,7 +102,7 @@ def difference(name: str, first: BySeed, second: BySeed, weight: float = 1.0) ->
 def slopes(
     rows: Sequence[Row], x: Callable[[Row], float], y: Callable[[Row], float]
 ) -> BySeed:
-    """Gives the least-squares slope of y on x within each seed of most points.
+    """Returns the least-squares slope of y on x within each seed of most points.
 
     Args:
         rows: One a network.
@@ -123,7 +123,7 @@ def slopes(
 def means_over_common_range(
     curves: Sequence[Sequence[Row]], along: str, x: str, y: str
 ) -> list[BySeed]:
-    """Gives the mean height of each curve over the range of x that all share.
+    """Returns the mean height of each curve over the range of x that all share.
 
     A curve runs through the cells of its rows, each placed at the mean of x over its
     seeds (which varies little), at the height y of one seed, linear in between.
@@ -208,7 +208,7 @@ def judge_all(effects: Sequence[tuple[Number, float]]) -> str:
 
 
 def join_verdicts(verdicts: Sequence[str]) -> str:
-    """Gives the verdict on a claim of several parts: all hold, one fails, or neither.
+    """Returns the verdict on a claim of several parts: all hold, one fails, or neither.
 
     Args:
         verdicts: Of the parts.

@@ -130,7 +130,7 @@ def _text(value: object) -> str:
 
 
 def choose(rows: Sequence[Row], quantity: str, **settings: object) -> list[Row]:
-    """Gives the rows that have the quantity and these settings.
+    """Returns the rows that have the quantity and these settings.
 
     Args:
         rows: Any.
@@ -146,7 +146,7 @@ def choose(rows: Sequence[Row], quantity: str, **settings: object) -> list[Row]:
 
 
 def levels(rows: Sequence[Row], setting: str) -> list[float]:
-    """Gives the values of a setting in rising order.
+    """Returns the values of a setting in rising order.
 
     Args:
         rows: Any.
@@ -156,7 +156,7 @@ def levels(rows: Sequence[Row], setting: str) -> list[float]:
 
 
 def count_networks(rows: Sequence[Row]) -> int:
-    """Gives the number of networks that rows of all kinds are of.
+    """Returns the number of networks that rows of all kinds are of.
 
     Args:
         rows: With the columns of their cell, and a seed.

@@ -47,7 +47,7 @@ def write_verdicts(results_dir: Path) -> list[dict[str, Any]]:
 
 
 def judge_claim(name: str, results_dir: Path) -> dict[str, Any]:
-    """Gives the entry of claims.json on one claim, without its history.
+    """Returns the entry of claims.json on one claim, without its history.
 
     Args:
         name: A key of CLAIMS.
@@ -89,7 +89,7 @@ def judge_claim(name: str, results_dir: Path) -> dict[str, Any]:
 
 
 def _ready(rows: Sequence[Row], figure: str, scale: str) -> tuple[list[Row], int, int]:
-    """Gives the rows of the planned networks, how many rounds are whole, and planned.
+    """Returns the rows of the planned networks, how many rounds are whole, and planned.
 
     Networks that were trained again to be drawn do not count twice.
     """

@@ -31,7 +31,7 @@ TRAINED = [name for name in FIGURES if name.startswith("fig")]
 
 
 def cells(figure: str, scale: str, seed: int = 0) -> list[ExperimentConfig]:
-    """Gives the settings of one round."""
+    """Returns the settings of one round."""
     panels = FIGURES[figure].scales[scale].panels
     return [
         run.config
@@ -202,7 +202,7 @@ def test_failed_networks_are_left_out(
 
 
 def pretend_rounds(monkeypatch: pytest.MonkeyPatch, fails: int | None = None) -> Any:
-    """Gives Figure 4's rows instead of training; lists the seeds asked for."""
+    """Returns Figure 4's rows instead of training; lists the seeds asked for."""
     trained: list[int] = []
 
     def one_round(seeds: dict[str, int], scale: str, *_: Any) -> dict[str, Any]:
@@ -394,7 +394,7 @@ def test_scales_are_not_mixed(tmp_path: Path) -> None:
 
 
 def lines_of(axes: Any) -> dict[str, Any]:
-    """Gives the labelled lines of a panel."""
+    """Returns the labelled lines of a panel."""
     return {
         line.get_label(): line
         for line in axes.get_lines()
@@ -452,7 +452,7 @@ def test_figure_2_has_the_paper_s_axes() -> None:
 
 
 def pinwheel_rows() -> list[dict[str, Any]]:
-    """Gives Figure 3's table: two cells, encodings on the prior's modes."""
+    """Returns Figure 3's table: two cells, encodings on the prior's modes."""
     cell = [
         {"panel": p, "alpha": a, "beta": b}
         for p, a, b in (("beta", 0.0, 1.0), ("alpha", 5.0, 0.0))
