@@ -205,7 +205,7 @@ def _round(
 
 
 def _rounds_at_hand(folder: Path, name: str, scale: str) -> dict[int, list[Row]]:
-    """Returns the rows of data.csv by seed, of whole rounds of the settings of today."""
+    """Returns data.csv's whole rounds, by seed, if of the settings of today."""
     settings = folder / "config.flags"
     if name in _COMPUTED or not settings.exists():
         return {}

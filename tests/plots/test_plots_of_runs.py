@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 import itertools
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from drawings import (
     Array,
     Extent,
     draw,
+    grid_of,
     legend,
     lines,
     pixels,
@@ -39,6 +39,7 @@ from tf_decomp.plots import (
     save_figure,
     training_curves,
 )
+from tf_decomp.plots.densities import draw_contours
 from tf_decomp.plots.sheets import draw_sheets, make_sheet
 
 NAN = np.nan
@@ -53,9 +54,6 @@ def history(rows: int = 50, **others: Array) -> Columns:
     return {"epoch": epochs, **columns, **others}
 
 
-NOWHERE = np.zeros((1, 2))
-
-
 def normal_grid(limit: float = 4.0, points: int = 161) -> tuple[Array, Extent]:
     axis = np.linspace(-limit, limit, points)
     squares = axis**2 + axis[:, None] ** 2
@@ -66,57 +64,36 @@ def normal_grid(limit: float = 4.0, points: int = 161) -> tuple[Array, Extent]:
 # Style and files
 
 
-def test_no_figure_joins_pyplot_and_no_setting_stays(tmp_path: Path) -> None:
-    before = dict(mpl.rcParams)
-    save_figure(training_curves(history(3)), tmp_path / "a.png")
-    assert pyplot.get_fignums() == []
-    assert dict(mpl.rcParams) == before
-
-
-def test_a_users_own_style_does_not_leak_in(tmp_path: Path) -> None:
+def test_figures_and_a_users_own_style_leave_one_another_alone(tmp_path: Path) -> None:
     columns = {"epoch": np.arange(1, 6), "loss": rng().normal(size=5)}
-    save_figure(training_curves(columns), tmp_path / "plain.png")
-    own: dict[Any, Any] = {
-        "figure.facecolor": "black",
-        "xtick.labelsize": 30,
-        "font.size": 30,
-    }
-    with mpl.rc_context(own):
-        save_figure(training_curves(columns), tmp_path / "own.png")
+    own: dict[Any, Any] = {"figure.facecolor": "black", "font.size": 30}
+    for name, style in (("plain", {}), ("own", own)):
+        with mpl.rc_context(style):
+            before = dict(mpl.rcParams)
+            save_figure(training_curves(columns), tmp_path / f"{name}.png")
+            assert dict(mpl.rcParams) == before
     assert (tmp_path / "own.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
+    assert pyplot.get_fignums() == []
 
 
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB.
 VISION: dict[str, Any] = {
     "full": np.eye(3),
-    "deuteranopia": [
-        [0.367322, 0.860646, -0.227968],
-        [0.280085, 0.672501, 0.047413],
-        [-0.011820, 0.042940, 0.968881],
-    ],
-    "protanopia": [
-        [0.152286, 1.052583, -0.204868],
-        [0.114503, 0.786281, 0.099216],
-        [-0.003882, -0.048116, 1.051998],
-    ],
-    "tritanopia": [
-        [1.255528, -0.076749, -0.178779],
-        [-0.078411, 0.930809, 0.147602],
-        [0.004733, 0.691367, 0.303900],
-    ],
-}
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                     [-0.011820, 0.042940, 0.968881]],
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                   [-0.003882, -0.048116, 1.051998]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
+                   [0.004733, 0.691367, 0.303900]],
+}  # fmt: skip
+TO_XYZ = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
 
 
 def cielab(names: Sequence[str], vision: str) -> Array:
     rgb = np.array([colors.to_rgb(name) for name in names])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ np.transpose(VISION[vision]), 0, 1)
-    to_xyz = [
-        [0.4124, 0.3576, 0.1805],
-        [0.2126, 0.7152, 0.0722],
-        [0.0193, 0.1192, 0.9505],
-    ]
-    x, y, z = np.cbrt(seen @ np.transpose(to_xyz) / [0.9505, 1.0, 1.089]).T
+    x, y, z = np.cbrt(seen @ np.transpose(TO_XYZ) / [0.9505, 1.0, 1.089]).T
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
 
 
@@ -130,30 +107,22 @@ def test_classes_stay_apart_for_colour_blind_readers(vision: str) -> None:
     assert np.linalg.norm(data - model) > 60
 
 
-@pytest.mark.parametrize("suffix", [".png", ".svg"])
-def test_save_makes_folders_and_replaces_whole_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+@pytest.mark.parametrize(
+    ("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml")]
+)
+def test_save_makes_folders_and_equal_files(
+    tmp_path: Path, suffix: str, start: bytes
 ) -> None:
     path = tmp_path / "a" / "b" / f"figure{suffix}"
-    replaced = []
-    real_replace = os.replace
-
-    def spy(source: Path, target: Path) -> None:
-        replaced.append((os.path.getsize(source), os.fspath(target)))
-        real_replace(source, target)
-
-    monkeypatch.setattr(os, "replace", spy)
     figure = Figure()
     figure.add_subplot().plot([0, 1])
     save_figure(figure, path)
     first = path.read_bytes()
     path.write_bytes(b"old")
     save_figure(figure, path)
-    assert path.read_bytes() == first  # equal figures are equal files
-    assert replaced == [(len(first), str(path))] * 2
-    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
-    start = b"<?xml" if suffix == ".svg" else b"\x89PNG"
+    assert path.read_bytes() == first
     assert first.startswith(start)
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_failed_save_keeps_the_old_file_and_leaves_nothing(
@@ -214,154 +183,111 @@ def test_nan_columns_have_no_panel_and_sparse_ones_are_joined() -> None:
     assert legend(figure) == ["train", "test"]
 
 
-def test_one_row_is_drawn_as_points() -> None:
-    figure = draw(training_curves(history(1)))
-    for axes in figure.axes:
-        for line in axes.get_lines():
-            assert line.get_marker() not in ("None", "")
-            assert np.shape(line.get_xdata()) == (1,)
-        ticks = axes.get_xticks()
-        np.testing.assert_array_equal(ticks, np.round(ticks))
-
-
 @pytest.mark.parametrize("rows", [1, 11])
-def test_constant_columns(rows: int) -> None:
+def test_few_and_constant_rows(rows: int) -> None:
     constant = {name: np.zeros(rows) for name in ("loss", "val_loss", "rate")}
     figure = draw(training_curves({"epoch": np.arange(1, rows + 1), **constant}))
     assert [axes.get_ylabel() for axes in figure.axes] == ["nats", "value"]
     for axes in figure.axes:
         assert axes.get_ylim()[0] < 0 < axes.get_ylim()[1]
+        ticks = axes.get_xticks()
+        np.testing.assert_array_equal(ticks, np.round(ticks))
+        for line in axes.get_lines():
+            assert line.get_marker() not in ("None", "")  # one row is a point
 
 
 def test_the_axis_is_cut_when_the_start_dwarfs_the_rest() -> None:
     epochs = np.arange(1, 101)
     loss = np.where(epochs <= 5, 1e6, 3 + np.sin(epochs))
+    loss[[49, 50]] = np.inf, -np.inf
+    finite = np.isfinite(loss)
     plain = np.linspace(9.0, 1.0, 100)
     figure = draw(training_curves({"epoch": epochs, "loss": loss, "kl": plain}))
     cut, whole = figure.axes
     assert -2 < cut.get_ylim()[0] < 2 + 1e-9
     assert 4 - 1e-9 < cut.get_ylim()[1] < 6
-    notes = [text for text in texts(figure) if "axis cut" in text]
-    assert notes == [f"axis cut, values {loss.min():.4g} to 1e+06"]
+    note = f"axis cut, values {loss[finite].min():.4g} to 1e+06"
+    assert f"2 infinite left out; {note}" in texts(figure)
     assert whole.get_ylim()[0] <= 1
     assert whole.get_ylim()[1] >= 9
-    np.testing.assert_array_equal(lines(cut)["train"][:, 1], loss)
-
-
-def test_infinite_values_are_left_out_and_counted() -> None:
-    values = np.array([1.0, np.inf, 2.0, -np.inf, NAN])
-    figure = draw(training_curves({"epoch": np.arange(1, 6), "loss": values}))
-    np.testing.assert_array_equal(lines(figure.axes[0])["train"], [[1, 1], [3, 2]])
-    assert "2 infinite left out" in texts(figure)
+    np.testing.assert_array_equal(lines(cut)["train"][:, 1], loss[finite])
 
 
 # Latents
 
 
-def test_density_is_drawn_where_its_grid_points_are() -> None:
-    prior, extent = normal_grid(points=41)
-    density = np.zeros((81, 41))
-    density[20, 30] = 1.0
-    tall = (-4.0, 4.0, -8.0, 8.0)
-    prior = np.repeat(prior, 2, axis=0)[:81]
-    figure = draw(
-        latent_density(density, np.vstack([prior, prior])[:81], tall, NOWHERE)
-    )
-    axes = figure.axes[0]
-    image = axes.images[0]
-    np.testing.assert_array_equal(image.get_array(), density)
-    assert image.origin == "lower"
-    left, right, bottom, top = image.get_extent()
-    step_x, step_y = (right - left) / 41, (top - bottom) / 81
-    assert left + 30.5 * step_x == pytest.approx(np.linspace(-4, 4, 41)[30])
-    assert bottom + 20.5 * step_y == pytest.approx(np.linspace(-8, 8, 81)[20])
-    assert (*axes.get_xlim(), *axes.get_ylim()) == tall
+@pytest.fixture(scope="module")
+def density() -> Figure:
+    """A spike as q(z), a normal as p(z), and 4,001 means, some outside the frame."""
+    prior, _ = normal_grid()
+    spike = np.zeros_like(prior)
+    spike[20, 130] = 1.0
+    frame, means = (-4.0, 4.0, -4.0, 4.0), 0.5 * rng().normal(size=(4001, 2))
+    means[[0, 1]] = 9.0  # the second one is not among the 2,000 shown
+    labels = np.arange(4001) % 11
+    return draw(latent_density(spike, prior, frame, means, labels, "a run"))
+
+
+def test_density_is_drawn_where_its_grid_points_are(density: Figure) -> None:
+    axes = density.axes[0]
+    values, x, y = grid_of(axes)
+    assert axes.images[0].origin == "lower"
+    assert np.argwhere(values).tolist() == [[20, 130]]
+    np.testing.assert_allclose(x, np.linspace(-4, 4, 161), atol=1e-12)
+    np.testing.assert_allclose(y, x)
+    assert axes.get_xlim() == axes.get_ylim() == (-4, 4)
     assert axes.get_aspect() == 1
 
 
-def test_contours_hold_the_stated_mass_of_a_normal_prior() -> None:
-    density, extent = normal_grid()
-    axes = draw(latent_density(density, density, extent, NOWHERE)).axes[0]
-    (contours,) = axes.findobj(ContourSet)
-    spacing = 8 / 160
+def test_contours_hold_the_stated_mass_of_a_normal_prior(density: Figure) -> None:
+    (contours,) = density.axes[0].findobj(ContourSet)
     radii = [
         np.linalg.norm(path.vertices, axis=1) for path in reversed(contours.get_paths())
     ]
     for mass, found in zip((0.5, 0.9, 0.99), radii, strict=True):
-        np.testing.assert_allclose(found, np.sqrt(-2 * np.log1p(-mass)), atol=spacing)
+        np.testing.assert_allclose(found, np.sqrt(-2 * np.log1p(-mass)), atol=8 / 160)
     widths = contours.get_linewidths()  # type: ignore[attr-defined]
     assert widths[0] < widths[1] < widths[2]  # the inner one is the widest
 
 
-def test_density_says_what_is_what() -> None:
-    density, extent = normal_grid(points=41)
-    figure = draw(latent_density(density, density, extent, NOWHERE))
-    assert legend(figure) == [
+def test_density_says_what_is_what(density: Figure) -> None:
+    assert legend(density) == [
         "q(z), darker is denser",
         "prior p(z), contours around 50, 90, 99 % of its mass",
     ]
-    found = texts(figure)
-    assert {"latent dimension 1", "latent dimension 2"} <= set(found)
-    assert "density q(z), per unit of area" in found
-    assert "Aggregate posterior and prior" in found
-    assert "mine" in texts(
-        draw(latent_density(density, density, extent, NOWHERE, title="mine"))
-    )
+    assert {
+        "a run",
+        "latent dimension 1",
+        "latent dimension 2",
+        "density q(z), per unit of area",
+        "points: posterior means, 2000 of n = 4001, 1 outside the frame",
+    } <= set(texts(density))
+    # More than ten classes have one colour.
+    (drawn,) = density.axes[0].get_lines()
+    assert drawn.get_label() == "posterior means"
+    assert np.shape(drawn.get_xydata()) == (2000, 2)
 
 
-def test_contours_outside_the_frame_are_not_claimed() -> None:
-    density, extent = normal_grid(limit=2.0, points=41)
-    assert (
-        "around 50 % of" in legend(latent_density(density, density, extent, NOWHERE))[1]
-    )
-    flat = np.full((41, 41), 1 / 16)
-    density[:] = 0  # is drawn, too
-    figure = draw(latent_density(density, flat, extent, NOWHERE))
-    assert legend(figure)[1] == "prior p(z), contours none in this frame"
+@pytest.mark.parametrize(("limit", "words"), [(2.0, "around 50 % of"), (0.1, "none")])
+def test_contours_outside_the_frame_are_not_claimed(limit: float, words: str) -> None:
+    prior, extent = normal_grid(limit, points=41)
+    axes = Figure().add_subplot()
+    assert f"contours {words}" in draw_contours(axes, prior, extent).get_label()
 
 
-@pytest.mark.parametrize("count", [1, 10])
-def test_means_are_coloured_by_class(count: int) -> None:
-    density, extent = normal_grid(points=41)
-    means = rng().normal(size=(40, 2))
-    labels = np.arange(40) % count
-    figure = draw(latent_density(density, density, extent, means, labels))
-    axes = figure.axes[0]
+def test_means_are_coloured_by_class() -> None:
+    prior, extent = normal_grid(points=41)
+    means, labels = rng().normal(size=(40, 2)), np.arange(40) % 10
+    axes = draw(latent_density(0 * prior, prior, extent, means, labels)).axes[0]
     drawn = lines(axes)
-    assert list(drawn) == [f"class {name}" for name in range(count)]
-    for name in range(count):
+    for name in range(10):
         np.testing.assert_array_equal(drawn[f"class {name}"], means[labels == name])
     looks = {(line.get_color(), line.get_marker()) for line in axes.get_lines()}
-    assert len(looks) == count
-    box = axes.get_legend()
-    assert box is not None
-    assert words(box.get_texts()) == list(drawn)
-    assert "points: posterior means, n = 40" in texts(figure)
+    assert len(looks) == 10
+    assert words(axes.get_legend().get_texts()) == list(drawn)
 
 
-@pytest.mark.parametrize("labels", [None, np.arange(4001) % 11])
-def test_means_without_ten_classes_have_one_colour(
-    labels: Array | None,
-) -> None:
-    density, extent = normal_grid(points=41)
-    means = rng().uniform(-4, 4, size=(4001, 2))
-    figure = draw(latent_density(density, density, extent, means, labels))
-    drawn = lines(figure.axes[0])
-    assert list(drawn) == ["posterior means"]
-    rows = np.arange(2000) * 4001 // 2000
-    np.testing.assert_array_equal(drawn["posterior means"], means[rows])
-    assert "points: posterior means, 2000 of n = 4001" in texts(figure)
-
-
-def test_means_outside_the_frame_are_counted() -> None:
-    density, extent = normal_grid(points=41)
-    means = np.array([[0.0, 0.0], [5.0, 0.0], [0.0, -4.5]])
-    figure = draw(latent_density(density, density, extent, means))
-    assert "points: posterior means, n = 3, 2 outside the frame" in texts(figure)
-    assert (*figure.axes[0].get_xlim(), *figure.axes[0].get_ylim()) == extent
-
-
-@pytest.mark.parametrize(("latent_dim", "panels"), [(1, 1), (5, 5), (20, 12)])
+@pytest.mark.parametrize(("latent_dim", "panels"), [(1, 1), (20, 12)])
 def test_marginals_show_the_most_active_dimensions_first(
     latent_dim: int, panels: int
 ) -> None:
@@ -387,20 +313,15 @@ def test_marginals_show_the_most_active_dimensions_first(
 
 def test_marginals_are_densities_of_the_given_samples() -> None:
     codes, prior = rng().normal(1.5, size=(400, 2)), rng().normal(size=(300, 2))
+    prior[0] = 1e6  # heavy tails do not squeeze the rest
     axes = latent_marginals(codes, prior, codes * [1.0, 9.0], "").axes[0]
+    assert np.abs(axes.get_xlim()).max() < 6
     for patch, values in zip(axes.patches, (codes[:, 1], prior[:, 1]), strict=True):
         assert isinstance(patch, StepPatch)
         heights, edges, _ = patch.get_data()
         counts = heights * np.diff(edges) * len(values)
         np.testing.assert_allclose(counts, np.histogram(values, edges)[0], atol=1e-9)
         assert 0.98 < np.sum(heights * np.diff(edges)) <= 1 + 1e-9
-
-
-def test_heavy_tails_do_not_squeeze_the_rest() -> None:
-    codes, prior = rng().normal(size=(2, 2000, 1))
-    prior[0] = 1e6
-    axes = draw(latent_marginals(codes, prior, codes, "")).axes[0]
-    assert np.abs(axes.get_xlim()).max() < 4
 
 
 @pytest.mark.parametrize("value", [0.0, 1e8])
@@ -424,7 +345,7 @@ def cell(sheet: Array, row: int, column: int, size: int, group_rows: int = 1) ->
     return block[::4, ::4]
 
 
-@pytest.mark.parametrize(("count", "channels"), [(1, 1), (12, 3), (30, 1)])
+@pytest.mark.parametrize(("count", "channels"), [(1, 1), (12, 3)])
 def test_image_pairs_are_data_above_reconstruction(
     count: int, channels: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -448,17 +369,18 @@ def test_image_pairs_are_data_above_reconstruction(
     assert title(axes) == "a run"
 
 
-@pytest.mark.parametrize("count", [1, 20])
-def test_image_samples_fill_a_sheet_row_by_row(count: int) -> None:
-    generated, x = rng().normal(size=(2, count, 28, 28, 1))
+@pytest.mark.parametrize(("count", "channels"), [(1, 1), (20, 4)])
+def test_image_samples_fill_a_sheet_row_by_row(count: int, channels: int) -> None:
+    generated, x = rng().normal(size=(2, count, 28, 28, channels))
     figure = draw(samples(generated, x, "a run"))
     titles = [title(axes) for axes in figure.axes]
-    assert titles == [f"Generated, n = {count}", f"Data, n = {count}"]
+    note = " (channel 1 of 4)" if channels == 4 else ""
+    assert titles == [f"{name}, n = {count}{note}" for name in ("Generated", "Data")]
     columns = min(count, 6)
     for axes, images in zip(figure.axes, (generated, x), strict=True):
         for index in range(count):
             seen = cell(pixels(axes), index // columns, index % columns, 28)
-            expected = np.broadcast_to(np.clip(images[index], 0, 1), (28, 28, 3))
+            expected = np.clip(images[index, ..., :1], 0, 1).repeat(3, axis=-1)
             np.testing.assert_array_equal(seen, expected)
         blanks = -count % columns
         if blanks:
@@ -469,17 +391,12 @@ def test_image_samples_fill_a_sheet_row_by_row(count: int) -> None:
 def test_a_long_title_of_samples_overlaps_nothing() -> None:
     images = np.zeros([9, 8, 8, 1])
     figure = draw(samples(images, images, "a title, " * 6))
-    titles = [axes.findobj(mpl.text.Text) for axes in figure.axes]
-    left, right = (
-        next(t for t in found if t.get_text()).get_window_extent() for found in titles
-    )
-    heading = figure._suptitle.get_window_extent()
-    names = [title(axes).partition(",")[0] for axes in figure.axes]
-    assert names == ["Generated", "Data"]
-    assert not left.overlaps(right)
-    assert not heading.overlaps(left)
-    assert not heading.overlaps(right)
-    assert heading.y1 <= figure.bbox.y1
+    names = ["Generated, n = 9", "Data, n = 9", figure.get_suptitle()]
+    found = {t.get_text(): t for t in figure.findobj(mpl.text.Text)}
+    boxes = [found[name].get_window_extent() for name in names]
+    for first, second in itertools.combinations(boxes, 2):
+        assert not first.overlaps(second)
+    assert boxes[2].y1 <= figure.bbox.y1
 
 
 @pytest.mark.parametrize("size", [8, 45, 300])
@@ -496,21 +413,12 @@ def test_every_image_pixel_is_a_square_of_whole_pixels_in_the_file(
     np.testing.assert_array_equal(seen, tiles.repeat(factor, 0).repeat(factor, 1))
 
 
-def test_images_of_other_channel_counts_show_their_first_channel() -> None:
-    x = rng().random((2, 28, 28, 4))
-    axes = draw(reconstructions(x, x, "")).axes[0]
-    expected = np.broadcast_to(x[0, :, :, :1], (28, 28, 3))
-    np.testing.assert_array_equal(cell(pixels(axes), 0, 0, 28), expected)
-    assert "(channel 1 of 4)" in title(samples(x, x, "").axes[0])
-
-
-@pytest.mark.parametrize("count", [1, 1001])
-def test_point_pairs_are_linked(count: int) -> None:
-    x = rng().normal(size=(count, 2))
+def test_point_pairs_are_linked() -> None:
+    x = rng().normal(size=(1001, 2))
     means = 0.9 * x
     figure = draw(reconstructions(x, means, "a run"))
     (axes,) = figure.axes
-    rows = np.arange(min(count, 400)) * count // min(count, 400)
+    rows = np.arange(400) * 1001 // 400
     drawn = lines(axes)
     np.testing.assert_array_equal(drawn["data"], x[rows])
     np.testing.assert_array_equal(drawn["reconstruction"], means[rows])
@@ -537,7 +445,7 @@ def test_point_samples_stand_beside_the_data_with_common_axes() -> None:
     assert "beside" in texts(figure)
 
 
-@pytest.mark.parametrize(("count", "data_dim"), [(1, 100), (4, 1), (7, 3)])
+@pytest.mark.parametrize(("count", "data_dim"), [(4, 1), (7, 100)])
 def test_vector_pairs_have_a_panel_each(count: int, data_dim: int) -> None:
     x = rng().normal(size=(count, data_dim))
     figure = draw(reconstructions(x, -x, "a run"))
@@ -558,8 +466,7 @@ def test_vector_pairs_have_a_panel_each(count: int, data_dim: int) -> None:
 def test_vector_samples_are_lines_beside_the_data() -> None:
     generated, x = rng().normal(size=(4, 5)), rng().normal(size=(46, 5))
     left, right = draw(samples(generated, x, "")).axes
-    drawn = [line.get_ydata() for line in left.get_lines()]
-    np.testing.assert_array_equal(drawn, generated)
-    drawn = [line.get_ydata() for line in right.get_lines()]
-    np.testing.assert_array_equal(drawn, x[:10])
+    for axes, expected in ((left, generated), (right, x[:10])):
+        drawn = [line.get_ydata() for line in axes.get_lines()]
+        np.testing.assert_array_equal(drawn, expected)
     assert title(right) == "Data, 10 of n = 46"
