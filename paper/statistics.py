@@ -154,8 +154,7 @@ def means_over_common_range(
 def _places(rows: Sequence[Row], along: str, x: str) -> dict[float, float]:
     return {
         level: float(np.mean([row[x] for row in choose(rows, x, **{along: level})]))
-        for level in levels(rows, along)
-        if choose(rows, x, **{along: level})
+        for level in levels(choose(rows, x), along)
     }
 
 

@@ -187,20 +187,20 @@ def _rotation_rows(size: _Size, seed: int) -> list[dict[str, Any]]:
         vae.fit(train, epochs=size.epochs, batch_size=_BATCH_SIZE, verbose=0)
         arguments = (_ROTATION_BETA, size.degrees, size.num_samples)
         curve = objective_by_angle(vae, x, *arguments, batch_size=_ROTATED_AT_ONCE)
-        for i, degrees in enumerate(curve.degrees):
-            rows.append(
-                {
-                    "part": "theorem 2",
-                    "prior": name,
-                    "beta": _ROTATION_BETA,
-                    "degrees": degrees,
-                    "objective": curve.objective[i],
-                    "difference": curve.difference[i],
-                    "difference_standard_error": curve.difference_standard_error[i],
-                    "rounding": curve.rounding,
-                    "n": curve.n,
-                }
-            )
+        rows += [
+            {
+                "part": "theorem 2",
+                "prior": name,
+                "beta": _ROTATION_BETA,
+                "degrees": degrees,
+                "objective": curve.objective[i],
+                "difference": curve.difference[i],
+                "difference_standard_error": curve.difference_standard_error[i],
+                "rounding": curve.rounding,
+                "n": curve.n,
+            }
+            for i, degrees in enumerate(curve.degrees)
+        ]
     return rows
 
 
