@@ -6,14 +6,16 @@
       FIGURE/data.csv     what the figure is drawn from and its claims judged by
       FIGURE/figure.png   (and .svg), config.flags, README.md
 
-Data flow one way: definitions -> runs (sweeps) -> measures -> data.csv -> drawings,
-verdicts, README. Theorems and estimators are computed in place of runs.
+Data flow one way: `figures` (their settings) -> `runs` (sweeps) -> `measures` ->
+`table` (data.csv) -> `curves` and `densities`, `verdicts` (by `claims` and
+`exact_claims`), `readme`; `rounds` goes this way. `theorems` and `estimators` are
+computed in place of runs. `power` simulates how often the rules are right.
 """
 
 from paper.claims import CLAIMS, Claim
 from paper.figures import FIGURES, SCALES
-from paper.results import write_verdicts
 from paper.rounds import redraw, reproduce
+from paper.verdicts import write_verdicts
 
 __all__ = [
     "CLAIMS",

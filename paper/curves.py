@@ -1,23 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures that are curves: 2, 4, the theorems, the estimators."""
+"""The figures that are curves (2, 4, the theorems, the estimators), and captions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paper.drawing import (
-    draw_curve,
-    name_points,
-    networks_a_cell,
-    write_caption,
-)
-from paper.samples import choose, levels
-from paper.statistics import Row
-from tf_decomp.plots.style import CLASS_COLORS, CLASS_MARKERS, STYLE
+from paper.statistics import mean_number
+from paper.table import Row, choose, levels
+from tf_decomp.plots.style import CLASS_COLORS, CLASS_MARKERS, NOTE_COLOR, STYLE
 
+_LINES = ("-", "--", "-.", ":")
 _TWO = "\N{PLUS-MINUS SIGN}2"
 _BAND = f"Bands: {_TWO} standard errors of the mean; small points: single"
 _PRIOR_NAMES = {
@@ -60,24 +56,20 @@ def draw_fig2(rows: Sequence[Row]) -> Figure:
     score, fit, active = "factor_vae_score", "log_likelihood", "active_dimensions"
     for index, prior in enumerate(("normal", "normal_pca", "normal_learnt")):
         mine = choose(rows, score, prior=prior)
-        if mine:
+        for panel, column in ((left, score), (below_left, active)):
             name = _PRIOR_NAMES[prior]
-            for panel, column in ((left, score), (below_left, active)):
-                draw_curve(panel, mine, "beta", column, name, index, x=fit, sign=-1)
-            name_points(left, mine, "beta", fit, score, -1)
-    # The isotropic normal at beta 1 is the Student-t of infinite df.
-    of_right = [*choose(rows, score, prior="student_t")]
-    if of_right:
+            draw_curve(panel, mine, "beta", column, name, index, x=fit, sign=-1)
+        name_points(left, mine, "beta", fit, score, -1)
+    of_right = choose(rows, score, prior="student_t")
+    if of_right:  # the isotropic normal at beta 1 is the Student-t of infinite df
         gaussian = choose(rows, score, prior="normal", beta=1.0)
         of_right += [{**row, "df": float("inf")} for row in gaussian]
-    columns = (
-        (right, score, "means"),
-        (right, "factor_vae_score_mapped", "means mapped to a normal"),
-        (below_right, active, ""),
-    )
-    for index, (panel, column, name) in enumerate(columns):
-        if of_right:
-            draw_curve(panel, of_right, "df", column, name, index % 2, x=fit, sign=-1)
+    for panel, column, name, index in (
+        (right, score, "means", 0),
+        (right, "factor_vae_score_mapped", "means mapped to a normal", 1),
+        (below_right, active, "", 0),
+    ):
+        draw_curve(panel, of_right, "df", column, name, index, x=fit, sign=-1)
     name_points(right, of_right, "df", fit, score, -1)
     left.set_title("Normal priors, labelled by beta")
     right.set_title("Student-t priors, beta 1, labelled by df")
@@ -168,39 +160,37 @@ def draw_theory(rows: Sequence[Row]) -> Figure:
     priors = dict.fromkeys(row["prior"] for row in curves)
     for index, prior in enumerate(priors):
         for seed in levels(curves, "seed"):
-            _draw_rotation(
-                left, choose(curves, "difference", prior=prior, seed=seed), index
-            )
+            curve = choose(curves, "difference", prior=prior, seed=seed)
+            _draw_rotation(left, curve, index)
     left.set_yscale("symlog", linthresh=1e-3)
     left.set_ylim(top=30)  # room for the legend
     left.set(xlabel="rotation, degrees", ylabel=r"change of $L_\beta$, nats")
     left.set_title("Theorem 2: rotated networks")
-    parts = dict.fromkeys(row["part"] for row in choose(rows, "gap"))
+    parts = list(dict.fromkeys(row["part"] for row in choose(rows, "gap")))
     for place, part in enumerate(parts):
         mine = choose(rows, "gap", part=part)
-        for column, color, marker in (("gap", 6, "o"), ("control_gap", 5, "x")):
-            gaps = [max(row[column], 1e-17) for row in mine]
-            label = {"gap": "the identity", "control_gap": "a wrong identity"}[column]
+        for column, color, marker, label in (
+            ("gap", 6, "o", "the identity"),
+            ("control_gap", 5, "x", "a wrong identity"),
+        ):
             right.plot(
-                np.full(len(gaps), place),
-                gaps,
+                np.full(len(mine), place),
+                [max(row[column], 1e-17) for row in mine],
                 linestyle="none",
                 marker=marker,
                 color=CLASS_COLORS[color],
                 label=label if not place else None,
             )
     right.set_yscale("log")
-    right.set_xticks(range(len(parts)), list(parts), rotation=20)
+    right.set_xticks(range(len(parts)), parts, rotation=20)
     right.set_ylabel("largest gap over data, nats")
     right.set_title("Identities, every prior and beta")
     for panel in (left, right):
         _finish(panel)
     left.legend(loc="upper left", ncols=2)
     n = int(max((row["n"] for row in curves), default=0))
-    text = (
-        f"Left: one line a network, of {n:,} data, bands \N{PLUS-MINUS SIGN}2 paired "
-    )
-    write_caption(figure, rows, text + "standard errors. Right: float64.")
+    text = f"Left: one line a network, of {n:,} data, bands {_TWO} paired standard "
+    write_caption(figure, rows, f"{text}errors. Right: float64.")
     return figure
 
 
@@ -223,7 +213,7 @@ def draw_estimators(rows: Sequence[Row]) -> Figure:
                 np.array([row[key] for row in mine])
                 for key in ("batch_size", "bias", "bias_standard_error", "deviation")
             )
-            look = {"color": CLASS_COLORS[index], "marker": CLASS_MARKERS[index]}
+            look = _look(index)
             above.errorbar(size, bias, 2 * error, **look, markersize=4, label=name)
             below.plot(size, deviation, **look, markersize=4, linestyle="--")
         above.set_yscale("symlog", linthresh=0.1)
@@ -241,11 +231,9 @@ def draw_estimators(rows: Sequence[Row]) -> Figure:
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     counts = sorted({f"{row['n']:.0f}" for row in rows}, key=int)
     batches = " to ".join(dict.fromkeys((counts[0], counts[-1])))
-    text = f"Error bars: \N{PLUS-MINUS SIGN}2 standard errors; {batches}"
-    text += (
-        " minibatches a point. Below, the naive mixture is behind weighted sampling."
-    )
-    write_caption(figure, rows, text)
+    text = f"Error bars: {_TWO} standard errors; {batches} minibatches a point. "
+    naive = "Below, the naive mixture is behind weighted sampling."
+    write_caption(figure, rows, text + naive)
     return figure
 
 
@@ -254,15 +242,19 @@ def _draw_rotation(axes: Axes, rows: Sequence[Row], index: int) -> None:
         np.array([row[key] for row in rows])
         for key in ("degrees", "difference", "difference_standard_error")
     )
-    color, prior = CLASS_COLORS[index], rows[0]["prior"]
+    look, prior = _look(index), rows[0]["prior"]
     axes.fill_between(
-        degrees, change - 2 * error, change + 2 * error, color=color, alpha=0.2, lw=0
+        degrees,
+        change - 2 * error,
+        change + 2 * error,
+        color=look["color"],
+        alpha=0.2,
+        lw=0,
     )
     axes.plot(
         degrees,
         change,
-        color=color,
-        marker=CLASS_MARKERS[index],
+        **look,
         markersize=3,
         markevery=3,
         linewidth=1,
@@ -270,7 +262,107 @@ def _draw_rotation(axes: Axes, rows: Sequence[Row], index: int) -> None:
     )
 
 
+def _look(index: int) -> dict[str, Any]:
+    return {"color": CLASS_COLORS[index], "marker": CLASS_MARKERS[index]}
+
+
 def _finish(panel: Axes) -> None:
     panel.grid(True)
     if panel.get_legend_handles_labels()[0]:
         panel.legend()
+
+
+def draw_curve(
+    axes: Axes,
+    rows: Sequence[Row],
+    along: str,
+    y: str,
+    label: str,
+    index: int,
+    x: str = "",
+    sign: float = 1.0,
+) -> None:
+    """Draws means over networks, +-2 standard errors as a band, and every network.
+
+    Args:
+        axes: Where to draw.
+        rows: Of one curve, one a network.
+        along: The setting that tells its points apart.
+        y: Column of the height.
+        label: For the legend.
+        index: Of the curve in its panel: its colour, marker and line.
+        x: Column whose mean places a point; the setting itself by default.
+        sign: What x is multiplied by.
+    """
+    rows = choose(rows, y)
+    if not rows:
+        return
+    look = _look(index)
+    points = []
+    for level in levels(rows, along):
+        cell = choose(rows, y, **{along: level})
+        places = [sign * row[x] if x else level for row in cell]
+        heights = [row[y] for row in cell]
+        axes.plot(places, heights, **look, linestyle="none", markersize=2.5, alpha=0.35)
+        number = mean_number("", heights)
+        error = 2 * number.standard_error if number.n > 1 else 0.0
+        place = sign * float(np.mean([row[x] for row in cell])) if x else level
+        points.append((place, number.value, error))
+    xs, ys, halves = np.array(sorted(points, key=lambda point: point[0])).T
+    axes.fill_between(
+        xs, ys - halves, ys + halves, color=look["color"], alpha=0.2, lw=0
+    )
+    line = _LINES[index % len(_LINES)]
+    axes.plot(xs, ys, **look, markersize=4.5, linestyle=line, label=label)
+
+
+def name_points(
+    axes: Axes, rows: Sequence[Row], along: str, x: str, y: str, sign: float
+) -> None:
+    """Writes the setting beside the mean of each cell, as the paper's Figure 2 does.
+
+    Args:
+        axes: Where to write.
+        rows: One a network.
+        along: The setting.
+        x: Column of the place.
+        y: Column of the height.
+        sign: What x is multiplied by.
+    """
+    for level in levels(choose(rows, y), along):
+        cell = choose(rows, y, **{along: level})
+        place = sign * np.mean([row[x] for row in cell])
+        text = "\N{INFINITY}" if np.isinf(level) else f"{level:g}"
+        height = np.mean([row[y] for row in cell])
+        axes.annotate(
+            text, (place, height), (3, 4), textcoords="offset points", fontsize=7
+        )
+
+
+def write_caption(figure: Figure, rows: Sequence[Row], text: str) -> None:
+    """Writes the scale and what is seen below a figure.
+
+    Args:
+        figure: The figure.
+        rows: Its table.
+        text: What is seen.
+    """
+    scale = rows[0].get("scale", "") if rows else ""
+    figure.supxlabel(f"Scale {scale}. {text}", fontsize=7, color=NOTE_COLOR)
+
+
+def networks_a_cell(rows: Sequence[Row], *settings: str) -> str:
+    """Returns the number of networks of a cell, as n = 3, or n = 2 to 3.
+
+    Args:
+        rows: One a network.
+        *settings: Columns that make a cell.
+    """
+    cells: dict[tuple[object, ...], set[float]] = {}
+    for row in rows:
+        cell = tuple(row.get(setting) for setting in settings)
+        cells.setdefault(cell, set()).add(row["seed"])
+    sizes = sorted({len(seeds) for seeds in cells.values()} or {0})
+    if len(sizes) == 1:
+        return f"n = {sizes[0]} network{'s' if sizes[0] != 1 else ''} a point"
+    return f"n = {sizes[0]} to {sizes[-1]} networks a point"

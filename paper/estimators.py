@@ -15,7 +15,8 @@ import tensorflow as tf
 from scipy.special import logsumexp
 from tensorflow_probability import distributions as tfd
 
-from paper.statistics import Row, mean_number
+from paper.statistics import mean_number
+from paper.table import Row
 from tf_decomp.divergences import dimensionwise_mmd, inclusive_kl
 from tf_decomp.posteriors import aggregate_log_prob
 
@@ -43,7 +44,7 @@ _SIZES["paper"] = _SIZES["cpu"]
 
 
 def estimator_rows(scale: str, seed: int) -> list[Row]:
-    """Gives bias and spread of each estimator at each batch size.
+    """Returns bias and spread of each estimator at each batch size.
 
     Args:
         scale: One of SCALES.
@@ -58,7 +59,7 @@ def estimator_rows(scale: str, seed: int) -> list[Row]:
 
 
 def log_aggregates(log_densities: np.ndarray, num_data: int) -> dict[str, np.ndarray]:
-    """Gives estimates of log q(z_i) [B], z_i ~ q(z|x_i), from one minibatch.
+    """Returns estimates of log q(z_i) [B], z_i ~ q(z|x_i), from one minibatch.
 
     q(z) is the aggregate of all data. The naive mixture takes the batch for all data.
     Of Chen et al. 2018 are minibatch weighted sampling, in which the batch's sum is
@@ -83,7 +84,7 @@ def log_aggregates(log_densities: np.ndarray, num_data: int) -> dict[str, np.nda
 
 
 def aggregate_kl(latent_dim: int) -> float:
-    """Gives KL(N(0, t^2 I) || N(0, I)), the truth of infinitely many data.
+    """Returns KL(N(0, t^2 I) || N(0, I)), the truth of infinitely many data.
 
     Args:
         latent_dim: Number of dimensions.
@@ -119,7 +120,7 @@ def _case_rows(size: _Size, latent_dim: int, seed: int) -> Iterator[Row]:
 def _truths(
     means: np.ndarray, size: _Size, rng: np.random.Generator
 ) -> dict[str, tuple[float, float]]:
-    """Gives what each estimator is for, of all data, with its standard error."""
+    """Returns what each estimator is for, of all data, with its standard error."""
     posterior, prior = _posterior(means), _prior(means.shape[1])
     noise = rng.normal(size=(2, size.truth_samples, means.shape[1]))
     chosen = means[rng.integers(len(means), size=size.truth_samples)]
@@ -149,7 +150,7 @@ def _parts(z: np.ndarray, y: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarra
 def _estimates(
     means: np.ndarray, batch_size: int, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Gives every estimate from one minibatch of distinct data."""
+    """Returns every estimate from one minibatch of distinct data."""
     latent_dim = means.shape[1]
     batch = means[rng.choice(len(means), batch_size, replace=False)]
     noise = rng.normal(size=(2, batch_size, latent_dim)).astype(np.float32)
@@ -166,7 +167,7 @@ def _estimates(
 
 
 def _log_densities(z: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Gives log q(z_i|x_j) [B, B] without an array [B, B, latent_dim]."""
+    """Returns log q(z_i|x_j) [B, B] without an array [B, B, latent_dim]."""
     z, means = z.astype(float), means.astype(float)
     squares = (z**2).sum(1)[:, None] + (means**2).sum(1) - 2 * z @ means.T
     logs = np.log(2 * np.pi * _VARIANCE) * z.shape[1] + squares / _VARIANCE

@@ -5,23 +5,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paper.samples import choose, levels
 from paper.statistics import (
     INCONCLUSIVE,
     NOT_SUPPORTED,
     SUPPORTED,
     Judged,
     Number,
-    Row,
     join_verdicts,
     judge_all,
 )
+from paper.table import Row, choose, levels
 
 # C10, C11, nats, in float64, where rounding leaves about 1e-12; a check counts only if
 # the same check of a wrong identity is off by more than _CONTROL.
 _EXACT, _CONTROL = 1e-8, 1e-3
-# C12. The Student-t's change is small: -0.027 nats at 60 degrees in a first look, 2.5
-# standard errors of 600 data, 9 of 6,000. Fewer data cannot show that there is none.
+# C12. The Student-t's change is small: -0.027 nats at 60 degrees, 2.5 standard errors
+# of 600 data, 9 of 6,000. Fewer data cannot show that there is none.
 _ROTATION_DATA = 6000
 _ROTATION_ERRORS = 5.0
 # C12, nats: no change is one below this, far below all that priors make.

@@ -69,24 +69,24 @@ class Scale(NamedTuple):
     """One size of a figure.
 
     Attributes:
-        panels: For each panel the grid of its cells, as bin/sweep.py takes it; none
-            for what is computed without runs.
         seeds: Networks of a cell, as planned before any was trained.
         flags: Settings in place of the figure's, parted by blanks.
         hours: What it takes on two cores, planned before it was run.
         changes: What it changes from the paper, for readers.
         first_seed: Of the networks. Pilots have 1000 to 1009 and enter no verdict.
+        panels: For each panel the grid of its cells, as bin/sweep.py takes it; none
+            for the figure's own, and for what is computed without runs.
     """
 
-    panels: Mapping[str, str]
     seeds: int
     flags: str = ""
     hours: float = 0.0
     changes: str = "nothing"
     first_seed: int = 0
+    panels: Mapping[str, str] = {}
 
     def planned(self) -> range:
-        """Gives the seeds of all planned networks of a cell."""
+        """Returns the seeds of all planned networks of a cell."""
         return range(self.first_seed, self.first_seed + self.seeds)
 
 
@@ -97,25 +97,34 @@ class Definition(NamedTuple):
         title: What it shows.
         section: Where the paper has it.
         flags: Settings that all its cells share, a flagfile.
-        scales: Its sizes, by SCALES.
+        panels: As of a `Scale`, for those that have none of their own.
+        smoke: The size that only runs.
+        cpu: The size for two cores.
+        paper: The paper's size.
     """
 
     title: str
     section: str
     flags: str
-    scales: Mapping[str, Scale]
+    panels: Mapping[str, str]
+    smoke: Scale
+    cpu: Scale
+    paper: Scale
+
+    @property
+    def scales(self) -> dict[str, Scale]:
+        """All sizes by SCALES."""
+        larger = {"cpu": self.cpu, "paper": self.paper}
+        return {"smoke": self.smoke} | {
+            name: scale._replace(panels=scale.panels or self.panels)
+            for name, scale in larger.items()
+        }
 
 
-def _scales(
-    panels: Mapping[str, str], cell: tuple[str, str], smoke: str, **scales: Scale
-) -> dict[str, Scale]:
-    """Gives all scales: smoke has one cell; others their own panels, or else these."""
-    small = Scale(dict([cell]), 1, smoke, changes="nearly everything: it only runs")
-    sized = {
-        name: scale._replace(panels=scale.panels or panels)
-        for name, scale in scales.items()
-    }
-    return {"smoke": small, **sized}
+def _smoke(panel: str, cell: str, flags: str) -> Scale:
+    """Returns the size of one cell."""
+    changes = "nearly everything: it only runs"
+    return Scale(1, flags, changes=changes, panels={panel: cell})
 
 
 FIGURES: Mapping[str, Definition] = {
@@ -123,207 +132,173 @@ FIGURES: Mapping[str, Definition] = {
         "The two factors of decomposition",
         "Section 3, Figure 1 of the paper",
         _PINWHEEL,
-        _scales(
-            {
-                "too little overlap": "alpha=0;beta=0.01",
-                "too much overlap": "alpha=0;beta=2",
-                "overlap, poor match": "alpha=3;beta=0",
-                "both factors right": "alpha=5;beta=0.01",
-            },
-            ("both factors right", "alpha=5;beta=0.01"),
-            "--epochs=1",
-            cpu=Scale({}, 5, hours=0.1, changes="the paper's figure is a sketch"),
-            paper=Scale({}, 20, hours=0.4, changes="the paper's figure is a sketch"),
-        ),
+        {
+            "too little overlap": "alpha=0;beta=0.01",
+            "too much overlap": "alpha=0;beta=2",
+            "overlap, poor match": "alpha=3;beta=0",
+            "both factors right": "alpha=5;beta=0.01",
+        },
+        _smoke("both factors right", "alpha=5;beta=0.01", "--epochs=1"),
+        cpu=Scale(5, hours=0.1, changes="the paper's figure is a sketch"),
+        paper=Scale(20, hours=0.4, changes="the paper's figure is a sketch"),
     ),
     "fig2": Definition(
         "Reconstruction loss against the FactorVAE score on dSprites",
         "Section 6.1, Figure 2 of the paper",
         _DSPRITES,
-        _scales(
-            {
-                "isotropic": "prior=normal;beta=1,2,4,6,8,10",
-                "anisotropic": "prior=normal_pca,normal_learnt;beta=1,2,4,6,8,10",
-                "student_t": "prior=student_t;df=3,5,7,9,11,15,30,100;beta=1",
-            },
-            ("isotropic", "prior=normal;beta=1"),
-            _TINY_DSPRITES,
-            cpu=Scale(
-                _FIG2_CELLS,
-                FIG2_NETWORKS,
-                _FIG2_CPU,
-                hours=8.0,  # 405 networks, two at a time, 70 s each with its measures
-                changes="32x32 images instead of 64x64; 3,125 steps of 64 images "
-                "instead of 207,360 (200,000 images seen instead of 13 million); 9 "
-                f"cells; {FIG2_NETWORKS} networks a cell instead of 100",
-            ),
-            paper=Scale({}, 100),
+        {
+            "isotropic": "prior=normal;beta=1,2,4,6,8,10",
+            "anisotropic": "prior=normal_pca,normal_learnt;beta=1,2,4,6,8,10",
+            "student_t": "prior=student_t;df=3,5,7,9,11,15,30,100;beta=1",
+        },
+        _smoke("isotropic", "prior=normal;beta=1", _TINY_DSPRITES),
+        cpu=Scale(
+            FIG2_NETWORKS,
+            _FIG2_CPU,
+            panels=_FIG2_CELLS,
+            hours=8.0,  # 405 networks, two at a time, 70 s each with its measures
+            changes="32x32 images instead of 64x64; 3,125 steps of 64 images "
+            "instead of 207,360 (200,000 images seen instead of 13 million); 9 "
+            f"cells; {FIG2_NETWORKS} networks a cell instead of 100",
         ),
+        paper=Scale(100),
     ),
     "fig2_pilots": Definition(
         "How much the scores of Figure 2 spread",
         "No figure of the paper; for the number of networks of Figure 2",
         _DSPRITES,
-        _scales(
-            {},
-            ("isotropic", "prior=normal;beta=1"),
-            _TINY_DSPRITES,
-            cpu=Scale(
-                _FIG2_CELLS,
-                2,
-                _FIG2_CPU,
-                hours=0.4,
-                changes="the cells of Figure 2 at scale cpu, seeds of their own",
-                first_seed=1000,
-            ),
-            paper=Scale({"isotropic": "prior=normal;beta=1"}, 2, first_seed=1000),
+        {},
+        _smoke("isotropic", "prior=normal;beta=1", _TINY_DSPRITES),
+        cpu=Scale(
+            2,
+            _FIG2_CPU,
+            panels=_FIG2_CELLS,
+            hours=0.4,
+            changes="the cells of Figure 2 at scale cpu, seeds of their own",
+            first_seed=1000,
         ),
+        paper=Scale(2, panels={"isotropic": "prior=normal;beta=1"}, first_seed=1000),
     ),
     "fig3": Definition(
         "Aggregate posteriors of the pinwheel for different alpha and beta",
         "Section 6.2, Figure 3 of the paper",
         _PINWHEEL,
-        _scales(
-            {"beta": "alpha=0;beta=0.01,0.5,1,1.2", "alpha": "alpha=1,3,5,8;beta=0"},
-            ("alpha", "alpha=5;beta=0.01"),
-            "--epochs=1",
-            cpu=Scale({}, 20, hours=1.5, changes="20 networks a cell instead of 1"),
-            paper=Scale({}, 20, hours=1.5, changes="20 networks a cell instead of 1"),
-        ),
+        {"beta": "alpha=0;beta=0.01,0.5,1,1.2", "alpha": "alpha=1,3,5,8;beta=0"},
+        _smoke("alpha", "alpha=5;beta=0.01", "--epochs=1"),
+        cpu=Scale(20, hours=1.5, changes="20 networks a cell instead of 1"),
+        paper=Scale(20, hours=1.5, changes="20 networks a cell instead of 1"),
     ),
     "fig3_top": Definition(
         "Aggregate posteriors of the pinwheel for rising beta, on fresh networks",
         "Section 6.2, Figure 3 (top) of the paper",
         _PINWHEEL,
-        _scales(
-            {"fresh": "alpha=0;beta=0.5,1,1.2"},
-            # A run that other figures have too.
-            ("fresh", "alpha=5;beta=0.01"),
-            "--epochs=1",
-            cpu=Scale({}, 40, "", 0.6, "40 networks a cell instead of 1", 2000),
-            paper=Scale({}, 40, "", 0.6, "40 networks a cell instead of 1", 2000),
-        ),
+        {"fresh": "alpha=0;beta=0.5,1,1.2"},
+        # A run that other figures have too.
+        _smoke("fresh", "alpha=5;beta=0.01", "--epochs=1"),
+        cpu=Scale(40, "", 0.6, "40 networks a cell instead of 1", 2000),
+        paper=Scale(40, "", 0.6, "40 networks a cell instead of 1", 2000),
     ),
     "fig4": Definition(
         "Sparsity, reconstruction and divergence on Fashion-MNIST",
         "Section 6.3, Figure 4 of the paper",
         _FASHION_MNIST,
-        _scales(
-            {
-                "variance": "gamma=0,0.8;alpha=0,10,100,1000;beta=0.1,1,5",
+        {
+            "variance": "gamma=0,0.8;alpha=0,10,100,1000;beta=0.1,1,5",
+            "deviation": _DEVIATION,
+        },
+        _smoke("variance", "gamma=0.8;alpha=1000;beta=1", _SMALL_FASHION),
+        cpu=Scale(
+            5,
+            "--batch_size=100 --epochs=10",
+            panels={
+                "variance": "gamma=0.8;alpha=0,10,100,1000;beta=0.1,1,5",
+                "normal": "gamma=0;alpha=0,10,100,1000;beta=1",
                 "deviation": _DEVIATION,
             },
-            ("variance", "gamma=0.8;alpha=1000;beta=1"),
-            _SMALL_FASHION,
-            cpu=Scale(
-                {
-                    "variance": "gamma=0.8;alpha=0,10,100,1000;beta=0.1,1,5",
-                    "normal": "gamma=0;alpha=0,10,100,1000;beta=1",
-                    "deviation": _DEVIATION,
-                },
-                5,
-                "--batch_size=100 --epochs=10",
-                hours=13.0,
-                changes="6,000 steps of 100 images instead of 9,600 of 500 (600,000 "
-                "images seen instead of 4.8 million); gamma 0 at beta 1 alone; 5 "
-                "networks a cell instead of 8",
-            ),
-            paper=Scale({}, 8),
+            hours=13.0,
+            changes="6,000 steps of 100 images instead of 9,600 of 500 (600,000 "
+            "images seen instead of 4.8 million); gamma 0 at beta 1 alone; 5 "
+            "networks a cell instead of 8",
         ),
+        paper=Scale(8),
     ),
     "fig5": Definition(
         "Which dimensions classes use, and what one dimension changes",
         "Section 6.3, Figure 5 of the paper",
         _FASHION_MNIST,
-        _scales(
-            {
-                "variance": "gamma=0.8;alpha=1000;beta=1",
-                "deviation": "spike_variance=0.0025;alpha=1000;beta=1",
-            },
-            ("variance", "gamma=0.8;alpha=1000;beta=1"),
-            _SMALL_FASHION,
-            cpu=Scale(
-                {},
-                3,
-                "--batch_size=100 --epochs=20",
-                hours=1.5,
-                changes="12,000 steps of 100 images instead of 9,600 of 500 (1.2 "
-                "million images seen instead of 4.8 million)",
-            ),
-            paper=Scale({}, 3),
+        {
+            "variance": "gamma=0.8;alpha=1000;beta=1",
+            "deviation": "spike_variance=0.0025;alpha=1000;beta=1",
+        },
+        _smoke("variance", "gamma=0.8;alpha=1000;beta=1", _SMALL_FASHION),
+        cpu=Scale(
+            3,
+            "--batch_size=100 --epochs=20",
+            hours=1.5,
+            changes="12,000 steps of 100 images instead of 9,600 of 500 (1.2 "
+            "million images seen instead of 4.8 million)",
         ),
+        paper=Scale(3),
     ),
     # Learning curves: what the scale `cpu` of a data set was chosen by.
     "fig2_learning": Definition(
         "How long to train on dSprites",
         "No figure of the paper; for Figure 2",
         _DSPRITES,
-        _scales(
-            {
-                "examples": "max_train_examples=64,20000,50000,100000,200000,400000;"
-                "prior=normal;beta=1"
-            },
-            ("left", "prior=normal;beta=1"),
-            _TINY_DSPRITES,
-            cpu=Scale({}, 1, "--image_size=32 --epochs=1", 0.2, _ONE_NETWORK),
-            paper=Scale({}, 1, "--epochs=1", 0.6, _ONE_NETWORK),
-        ),
+        {
+            "examples": "max_train_examples=64,20000,50000,100000,200000,400000;"
+            "prior=normal;beta=1"
+        },
+        _smoke("left", "prior=normal;beta=1", _TINY_DSPRITES),
+        cpu=Scale(1, "--image_size=32 --epochs=1", 0.2, _ONE_NETWORK),
+        paper=Scale(1, "--epochs=1", 0.6, _ONE_NETWORK),
     ),
     "fig3_learning": Definition(
         "How long to train on the pinwheel",
         "No figure of the paper; for Figure 3",
         _PINWHEEL,
-        _scales(
-            {"epochs": "epochs=20,50,100,200,500,1000;alpha=5;beta=0"},
-            ("alpha", "alpha=5;beta=0.01"),
-            "--epochs=1",
-            cpu=Scale({}, 1, hours=0.1, changes=_ONE_NETWORK),
-            paper=Scale({}, 1, hours=0.1, changes=_ONE_NETWORK),
-        ),
+        {"epochs": "epochs=20,50,100,200,500,1000;alpha=5;beta=0"},
+        _smoke("alpha", "alpha=5;beta=0.01", "--epochs=1"),
+        cpu=Scale(1, hours=0.1, changes=_ONE_NETWORK),
+        paper=Scale(1, hours=0.1, changes=_ONE_NETWORK),
     ),
     "fig4_learning": Definition(
         "How long to train on Fashion-MNIST",
         "No figure of the paper; for Figures 4 and 5",
         _FASHION_MNIST,
-        _scales(
-            {"epochs": "epochs=1,2,5,15;alpha=1000;beta=1"},
-            ("network", "gamma=0.8;alpha=1000;beta=1"),
-            _SMALL_FASHION,
-            cpu=Scale(
-                {},
-                1,
-                "--max_train_examples=20000 --batch_size=100",
-                0.3,
-                f"{_ONE_NETWORK}; batches of 100 of 20,000 images",
-            ),
-            paper=Scale({}, 1, changes=_ONE_NETWORK),
+        {"epochs": "epochs=1,2,5,15;alpha=1000;beta=1"},
+        _smoke("network", "gamma=0.8;alpha=1000;beta=1", _SMALL_FASHION),
+        cpu=Scale(
+            1,
+            "--max_train_examples=20000 --batch_size=100",
+            0.3,
+            f"{_ONE_NETWORK}; batches of 100 of 20,000 images",
         ),
+        paper=Scale(1, changes=_ONE_NETWORK),
     ),
     "theory": Definition(
         "Theorems 1 and 2, Corollaries 1 and 2, on networks",
         "Section 4 of the paper",
         "",
-        {
-            "smoke": Scale({}, 1, changes="one network a prior, few data"),
-            "cpu": Scale({}, 3, hours=0.1, changes="the paper proves these"),
-            "paper": Scale({}, 10, hours=0.3, changes="the paper proves these"),
-        },
+        {},
+        smoke=Scale(1, changes="one network a prior, few data"),
+        cpu=Scale(3, hours=0.1, changes="the paper proves these"),
+        paper=Scale(10, hours=0.3, changes="the paper proves these"),
     ),
     "estimators": Definition(
         "Bias and spread of estimates of D against the batch size",
         "Section 5, and the topic of the paper's Appendix C",
         "",
-        {
-            "smoke": Scale({}, 1, changes="few data and repetitions"),
-            "cpu": Scale({}, 1, hours=0.2, changes="the paper has no such figure"),
-            "paper": Scale({}, 1, hours=0.2, changes="the paper has no such figure"),
-        },
+        {},
+        smoke=Scale(1, changes="few data and repetitions"),
+        cpu=Scale(1, hours=0.2, changes="the paper has no such figure"),
+        paper=Scale(1, hours=0.2, changes="the paper has no such figure"),
     ),
 }
 
 
 def configure(figure: str, scale: str, output_dir: Path, **point: Any) -> Any:
-    """Gives the settings of one network.
+    """Returns the settings of one network.
 
     Args:
         figure: A key of FIGURES.
@@ -339,7 +314,7 @@ def configure(figure: str, scale: str, output_dir: Path, **point: Any) -> Any:
 
 
 def settings_text(figure: str, scale: str) -> str:
-    """Gives the flagfile of a figure: shared settings, and its grids as comments.
+    """Returns the flagfile of a figure: shared settings, and its grids as comments.
 
     Args:
         figure: A key of FIGURES.

@@ -7,12 +7,18 @@ from typing import Any
 import numpy as np
 import scipy.stats
 import tensorflow as tf
+from scipy import ndimage
 
-from paper.statistics import Row
+from paper.table import Row
 from tf_decomp.evaluation.rows import mapped_codes
-from tf_decomp.experiment.finished import FinishedRun, load_finished_run
+from tf_decomp.experiment.finished import (
+    FinishedRun,
+    decode_moved,
+    load_finished_run,
+)
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.metrics import (
+    active_dimensions,
     factor_vae_score,
     hoyer_sparsity,
     mutual_information_gap,
@@ -22,9 +28,22 @@ from tf_decomp.metrics import (
 
 _DRAWS = 50
 
+CLASS_NAMES = (
+    *("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt"),
+    *("sneaker", "bag", "ankle boot"),
+)
+STEPS = 8
+
+_PERMUTATIONS = 999
+_MOVED = 200
+# A region holds at most this share of the image's pixels.
+_LARGEST_REGION = 0.25
+# As the paper's: trousers, dress, shirt, and sleeves of t-shirt, dress and coat.
+_SHOWN_CLASSES = (1, 3, 6, 0, 3, 4)
+
 
 def measure_clusters(files: RunFiles) -> list[Row]:
-    """Gives the two factors of a pinwheel network.
+    """Returns the two factors of a pinwheel network.
 
     Args:
         files: Of the run.
@@ -33,7 +52,7 @@ def measure_clusters(files: RunFiles) -> list[Row]:
 
 
 def measure_encodings(files: RunFiles) -> list[Row]:
-    """Gives the two factors of a pinwheel network that is drawn, and its encodings.
+    """Returns the two factors of a pinwheel network that is drawn, and its encodings.
 
     Args:
         files: Of the run.
@@ -43,7 +62,7 @@ def measure_encodings(files: RunFiles) -> list[Row]:
 
 
 def measure_match(files: RunFiles) -> list[Row]:
-    """Gives the two factors of a pinwheel network alone.
+    """Returns the two factors of a pinwheel network alone.
 
     Args:
         files: Of the run.
@@ -52,7 +71,7 @@ def measure_match(files: RunFiles) -> list[Row]:
 
 
 def measure_disentanglement(files: RunFiles) -> list[Row]:
-    """Gives the scores of a dSprites network.
+    """Returns the scores of a dSprites network.
 
     Args:
         files: Of the run.
@@ -89,7 +108,7 @@ def measure_disentanglement(files: RunFiles) -> list[Row]:
 
 
 def measure_sparsity(files: RunFiles) -> list[Row]:
-    """Gives the sparsity and the match of a Fashion-MNIST network.
+    """Returns the sparsity and the match of a Fashion-MNIST network.
 
     Args:
         files: Of the run.
@@ -113,7 +132,7 @@ def measure_sparsity(files: RunFiles) -> list[Row]:
 
 
 def read_metrics(files: RunFiles) -> dict[str, float]:
-    """Gives the values of metrics.json by name, without `test/`.
+    """Returns the values of metrics.json by name, without `test/`.
 
     Args:
         files: Of the run.
@@ -145,7 +164,7 @@ def _fit(files: RunFiles) -> dict[str, float]:
 
 
 def _rarest_mode_share(run: FinishedRun) -> float:
-    """Gives the least share of codes, one a datum, whose nearest mode is the same."""
+    """Returns the least share of codes, one a datum, whose nearest mode is the same."""
     locs = np.array(run.vae.prior.get_config()["locs"])
     z = run.posterior.sample(seed=tf.constant([0, 4])).numpy()
     nearest = np.argmin(((z[:, None] - locs) ** 2).sum(-1), axis=1)
@@ -153,7 +172,7 @@ def _rarest_mode_share(run: FinishedRun) -> float:
 
 
 def _off_mode_mass(run: FinishedRun) -> float:
-    """Gives the share of q(z) outside the ellipses of 99% of every mode.
+    """Returns the share of q(z) outside the ellipses of 99% of every mode.
 
     Neither little overlap nor a lost mode raises it.
     """
@@ -165,7 +184,7 @@ def _off_mode_mass(run: FinishedRun) -> float:
 
 
 def _encodings(posterior: Any) -> list[Row]:
-    """Gives one row a datum: its posterior's mean and standard deviation."""
+    """Returns one row a datum: its posterior's mean and standard deviation."""
     pairs = zip(posterior.mean().numpy(), posterior.stddev().numpy(), strict=True)
     return [
         {"kind": "encoding"}
@@ -173,3 +192,186 @@ def _encodings(posterior: Any) -> list[Row]:
         | {f"deviation_{d + 1}": float(deviation[d]) for d in (0, 1)}
         for mean, deviation in pairs
     ]
+
+
+def measure_classes(files: RunFiles) -> list[Row]:
+    """Returns the rows of a Fashion-MNIST network: numbers, moves and pictures.
+
+    Args:
+        files: Of the run.
+    """
+    run = load_finished_run(files)
+    metrics = read_metrics(files)
+    codes, labels = run.posterior.mean().numpy(), np.asarray(run.test.labels)
+    scales = run.posterior.stddev().numpy()
+    active = active_dimensions(codes, posterior_scales=scales)
+    magnitudes = np.abs(codes)
+    share, p_value = class_share(magnitudes, labels)
+    network = {
+        "kind": "network",
+        "log_likelihood": metrics["log_likelihood"],
+        "mmd": metrics["divergence"],
+        "hoyer": hoyer_sparsity(codes).value,
+        "active_dimensions": int(active.sum()),
+        "permutation_p": p_value,
+        "class_share": share,
+        "n": len(codes),
+    }
+    moves = _moves(run, active)
+    network["region_share"] = float(np.mean([row["region_share"] for row in moves]))
+    network["swap_share"] = swap_share(_moved_data(run), labels[: len(moves)])
+    return [
+        network,
+        *moves,
+        *_magnitude_rows(magnitudes, labels),
+        *_frames(run, active),
+    ]
+
+
+def class_share(
+    magnitudes: np.ndarray, labels: np.ndarray, seed: int = 0
+) -> tuple[float, float]:
+    """Returns the share of the variance of |z_d| between classes, and its p-value.
+
+    The share is of the variances summed over dimensions. The p-value is that of as
+    large a between-class variance under permuted labels, at least 1/1000.
+
+    Args:
+        magnitudes: [n, latent_dim] |z_d|.
+        labels: [n] classes.
+        seed: Of the permutations.
+    """
+    rng = np.random.default_rng(seed)
+    _, labels = np.unique(labels, return_inverse=True)
+    counts = np.bincount(labels)
+    centred = magnitudes - magnitudes.mean(axis=0)
+
+    def between(order: np.ndarray) -> float:
+        sums = np.zeros((len(counts), centred.shape[1]))
+        # One column at a time: bincount is many times faster than add.at.
+        for d, column in enumerate(centred.T):
+            sums[:, d] = np.bincount(order, weights=column, minlength=len(counts))
+        return float((sums**2 / counts[:, None]).sum() / len(order))
+
+    observed = between(labels)
+    permuted = [between(rng.permutation(labels)) for _ in range(_PERMUTATIONS)]
+    p_value = (1 + np.sum(np.array(permuted) >= observed)) / (1 + _PERMUTATIONS)
+    return observed / float((centred**2).mean(axis=0).sum()), float(p_value)
+
+
+def region_of_change(change: np.ndarray) -> tuple[float, float]:
+    """Returns the share of all change that one connected region holds, and its area.
+
+    Of the quarter of the pixels that change most, the connected region (sides or
+    corners touching) that holds most.
+
+    Args:
+        change: [height, width] absolute change of each pixel.
+    """
+    most = int(_LARGEST_REGION * change.size)
+    threshold = np.sort(change, axis=None)[-most - 1]
+    regions, count = ndimage.label(change > threshold, structure=np.ones((3, 3)))
+    if not count:
+        return 0.0, 0.0
+    held = ndimage.sum_labels(change, regions, np.arange(1, count + 1))
+    area = np.mean(regions == 1 + np.argmax(held))
+    return float(held.max() / change.sum()), float(area)
+
+
+def swap_share(images: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the mean `region_of_change` where a datum takes another's place.
+
+    Each is swapped for the next one of its class; that is what an unrelated change
+    within a class looks like.
+
+    Args:
+        images: [n, height, width].
+        labels: [n] classes.
+    """
+    shares = []
+    for label in np.unique(labels):
+        mine = images[labels == label]
+        if len(mine) > 1:
+            changes = np.abs(np.roll(mine, -1, axis=0) - mine)
+            shares += [region_of_change(change)[0] for change in changes]
+    return float(np.mean(shares)) if shares else float("nan")
+
+
+def _moved_data(run: FinishedRun) -> np.ndarray:
+    return run.test.examples(slice(_MOVED))[..., 0]
+
+
+def _move(
+    run: FinishedRun, data: np.ndarray, steps: int, active: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Moves the largest active dimension of some data's codes.
+
+    Returns the dimension of each datum and frames [n, steps, height, width].
+    """
+    codes = run.posterior.mean().numpy()[data]
+    magnitudes = np.where(active, np.abs(codes), 0.0) if active.any() else np.abs(codes)
+    dimensions = magnitudes.argmax(axis=1)
+    return dimensions, decode_moved(run.vae, codes, dimensions, steps)[..., 0]
+
+
+def _moves(run: FinishedRun, active: np.ndarray) -> list[Row]:
+    """Returns one row for each of the first data whose largest dimension is moved."""
+    data, labels = np.arange(min(_MOVED, len(run.test.x))), np.asarray(run.test.labels)
+    dimensions, frames = _move(run, data, 2, active)
+    changes = np.abs(frames[:, 1] - frames[:, 0])
+    regions = map(region_of_change, changes)
+    return [
+        {
+            "kind": "move",
+            "class": CLASS_NAMES[labels[datum]],
+            "datum": int(datum),
+            "dimension": int(dimension) + 1,
+            "region_share": share,
+            "region_area": area,
+            "largest_change": float(change.max()),
+        }
+        for datum, dimension, change, (share, area) in zip(
+            data, dimensions, changes, regions, strict=True
+        )
+    ]
+
+
+def _magnitude_rows(magnitudes: np.ndarray, labels: np.ndarray) -> list[Row]:
+    rows: list[Row] = []
+    for label, name in enumerate(CLASS_NAMES):
+        mine = magnitudes[labels == label]
+        errors = mine.std(axis=0, ddof=1) / len(mine) ** 0.5
+        for d, (mean, error) in enumerate(zip(mine.mean(axis=0), errors, strict=True)):
+            row = {"kind": "magnitude", "class": name, "dimension": d + 1}
+            row |= {"magnitude": float(mean), "magnitude_standard_error": float(error)}
+            rows.append({**row, "n": len(mine)})
+    return rows
+
+
+def _frames(run: FinishedRun, active: np.ndarray) -> list[Row]:
+    """Returns the pictures: step 0 is the datum, then z_d to z_d + sign(z_d)."""
+    labels = np.asarray(run.test.labels)
+    # The second of a class that is shown twice is its next datum.
+    earlier = [_SHOWN_CLASSES[:i].count(c) for i, c in enumerate(_SHOWN_CLASSES)]
+    pairs = zip(_SHOWN_CLASSES, earlier, strict=True)
+    data = np.array([np.flatnonzero(labels == c)[k] for c, k in pairs])
+    dimensions, decoded = _move(run, data, STEPS, active)
+    x = run.test.examples(data)[..., 0]
+    frames = np.concatenate([x[:, None], decoded], axis=1)
+    return [
+        {
+            "kind": "frame",
+            "class": CLASS_NAMES[labels[datum]],
+            "datum": int(datum),
+            "dimension": int(dimensions[i]) + 1,
+            "step": step,
+            "pixels": _hexadecimal(frame),
+        }
+        for i, datum in enumerate(data)
+        for step, frame in enumerate(frames[i])
+    ]
+
+
+def _hexadecimal(image: np.ndarray) -> str:
+    """Returns a square image as two digits a pixel."""
+    return np.round(255 * image.clip(0, 1)).astype(np.uint8).tobytes().hex()

@@ -13,7 +13,8 @@ import numpy as np
 
 from paper.claims import CLAIMS
 from paper.figures import FIGURES
-from paper.statistics import NOT_SUPPORTED, SUPPORTED, Row
+from paper.statistics import NOT_SUPPORTED, SUPPORTED
+from paper.table import Row
 
 _Cell = dict[str, Any]
 
@@ -111,7 +112,7 @@ def simulate(claim: str, repetitions: int = 400, seed: int = 0) -> Rates:
 
 
 def power_table(repetitions: int = 2000) -> str:
-    """Gives the rates of all rules as a Markdown table.
+    """Returns the rates of all rules as a Markdown table.
 
     Args:
         repetitions: Tables of each truth.
@@ -137,7 +138,7 @@ def _networks(
     rng: np.random.Generator,
     **means: Callable[[_Cell], float],
 ) -> list[Row]:
-    """Gives one row a cell and planned seed: means and normal spread."""
+    """Returns one row a cell and planned seed: means and normal spread."""
     rows: list[Row] = []
     for seed in FIGURES[figure].scales["cpu"].planned():
         shared = {column: rng.normal() for column in means}

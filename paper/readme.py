@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from paper.figures import FIGURES
-from paper.samples import choose, count_networks, levels
-from paper.statistics import Row
+from paper.table import Row, choose, count_networks, levels
 
 _LEARNING_CURVES = {
     "fig1": "fig3_learning",
@@ -27,7 +26,7 @@ def readme_text(
     claims: Sequence[dict[str, Any]],
     notes: str,
 ) -> str:
-    """Gives the README of a figure.
+    """Returns the README of a figure.
 
     Args:
         figure: A key of FIGURES.

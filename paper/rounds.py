@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a figure's name to its files in docs/results."""
 
-import functools
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from paper.classes import measure_classes
 from paper.curves import (
     draw_estimators,
     draw_fig2,
@@ -17,17 +16,17 @@ from paper.curves import (
     draw_learning,
     draw_theory,
 )
+from paper.densities import draw_fig1, draw_fig3, draw_fig5
 from paper.estimators import estimator_rows
 from paper.figures import FIGURES, SCALES, settings_text
 from paper.measures import (
+    measure_classes,
     measure_clusters,
     measure_disentanglement,
     measure_match,
     measure_sparsity,
 )
-from paper.pictures import draw_fig1, draw_fig3, draw_fig5
 from paper.readme import readme_text
-from paper.results import write_verdicts
 from paper.runs import (
     Measure,
     measured_rows,
@@ -35,42 +34,35 @@ from paper.runs import (
     whole_rounds,
     with_drawn_networks,
 )
-from paper.statistics import Row
-from paper.tables import COLUMNS, read_rows, write_rows
+from paper.table import COLUMNS, Row, read_rows, write_rows
 from paper.theorems import theorem_rows
+from paper.verdicts import write_verdicts
 from tf_decomp.errors import InputError
 from tf_decomp.files import write_text
 from tf_decomp.plots import save_figure
 
-_MEASURES: dict[str, Measure] = {
-    "fig1": measure_clusters,
-    "fig2": measure_disentanglement,
-    "fig3": measure_clusters,
-    "fig4": measure_sparsity,
-    "fig5": measure_classes,
-    "fig2_learning": measure_disentanglement,
-    "fig2_pilots": measure_disentanglement,
-    "fig3_top": measure_clusters,
-    "fig3_learning": measure_match,
-    "fig4_learning": measure_sparsity,
+# Gives the rows of a round from a scale and a seed, without networks of `runs`.
+_Compute = Callable[[str, int], list[Row]]
+_Draw = Callable[[Sequence[Row]], Figure]
+# How each figure's rows come about, and how they are drawn.
+_TRAINED: dict[str, tuple[Measure, _Draw]] = {
+    "fig1": (measure_clusters, draw_fig1),
+    "fig2": (measure_disentanglement, draw_fig2),
+    "fig3": (measure_clusters, draw_fig3),
+    "fig4": (measure_sparsity, draw_fig4),
+    "fig5": (measure_classes, draw_fig5),
+    "fig2_pilots": (measure_disentanglement, draw_fig2),
+    "fig3_top": (measure_clusters, draw_fig3),
+    "fig2_learning": (
+        measure_disentanglement,
+        partial(draw_learning, score="factor_vae_score"),
+    ),
+    "fig3_learning": (measure_match, partial(draw_learning, score="inclusive_kl")),
+    "fig4_learning": (measure_sparsity, partial(draw_learning, score="hoyer")),
 }
-_COMPUTED: dict[str, Callable[[str, int], list[Row]]] = {
-    "theory": theorem_rows,
-    "estimators": estimator_rows,
-}
-_DRAWINGS: dict[str, Callable[[Sequence[Row]], Figure]] = {
-    "fig1": draw_fig1,
-    "fig2": draw_fig2,
-    "fig3": draw_fig3,
-    "fig4": draw_fig4,
-    "fig5": draw_fig5,
-    "fig2_pilots": draw_fig2,
-    "fig3_top": draw_fig3,
-    "fig2_learning": functools.partial(draw_learning, score="factor_vae_score"),
-    "fig3_learning": functools.partial(draw_learning, score="inclusive_kl"),
-    "fig4_learning": functools.partial(draw_learning, score="hoyer"),
-    "theory": draw_theory,
-    "estimators": draw_estimators,
+_COMPUTED: dict[str, tuple[_Compute, _Draw]] = {
+    "theory": (theorem_rows, draw_theory),
+    "estimators": (estimator_rows, draw_estimators),
 }
 
 
@@ -111,13 +103,18 @@ def reproduce(
         _refuse_smaller(results_dir / name / "data.csv", scale)
     earlier = {name: _rounds_at_hand(results_dir / name, name, scale) for name in names}
     rows: dict[str, list[Row]] = {name: [] for name in names}
-    clock = _Clock(sum(len(planned[n]) - len(earlier[n]) for n in names))
+    left, done = sum(len(planned[n]) - len(earlier[n]) for n in names), 0
+    start = time.monotonic()
     for index in range(max(map(len, planned.values()))):
         asked = {n: seeds[index] for n, seeds in planned.items() if index < len(seeds)}
         missing = {n: seed for n, seed in asked.items() if seed not in earlier[n]}
         if missing:
             each = ", ".join(f"{name} seed {seed}" for name, seed in missing.items())
-            print(f"scale {scale}: {each}; {clock.left()}", flush=True)
+            words = f"{left} round{'s' if left != 1 else ''} left"
+            if done:
+                hours = (time.monotonic() - start) / 3600 * left / done
+                words += f", about {hours:.1f} hours"
+            print(f"scale {scale}: {each}; {words}", flush=True)
         new = _round(missing, scale, runs_dir, parallel)
         for name, seed in asked.items():
             rows[name] += new[name] if name in new else earlier[name][seed]
@@ -128,7 +125,7 @@ def reproduce(
                 )
             write_rows(results_dir / name / "data.csv", name, rows[name])
             redraw(name, scale, results_dir)
-        clock.done += len(missing)
+        done, left = done + len(missing), left - len(missing)
     for name in names:
         drawn = with_drawn_networks(rows[name], name, scale, runs_dir)
         if drawn != rows[name]:
@@ -152,53 +149,36 @@ def redraw(figure: str, scale: str, results_dir: Path) -> None:
     """
     names = _names(figure, scale)
     for name in names:
-        folder = results_dir / name
-        table = folder / "data.csv"
-        rows = read_rows(table) if table.exists() else []
+        table = results_dir / name / "data.csv"
+        rows = read_rows(table)
         found = rows[0].get("scale") if rows else None
         if found != scale:
             raise InputError(
                 f"{table}: expected results of scale {scale}; found {found}; run "
                 f"--figure={name} --scale={scale} without --plot_only first"
             )
-        drawing = _DRAWINGS[name](rows)
+        _, draw = _TRAINED[name] if name in _TRAINED else _COMPUTED[name]
+        drawing = draw(rows)
         for ending in ("png", "svg"):
-            save_figure(drawing, folder / f"figure.{ending}")
+            save_figure(drawing, table.with_name(f"figure.{ending}"))
             drawing.set_layout_engine("none")  # laid out once, for both
-        write_text(folder / "config.flags", settings_text(name, scale))
+        write_text(table.with_name("config.flags"), settings_text(name, scale))
     claims = write_verdicts(results_dir)
     shared = [claim["figures"] for claim in claims if {*names} & {*claim["figures"]}]
     for name in dict.fromkeys([*names, *(name for each in shared for name in each)]):
         folder = results_dir / name
-        table = folder / "data.csv"
-        rows = read_rows(table) if table.exists() else []
+        rows = read_rows(folder / "data.csv")
         if not rows:  # of a claim of two figures, the one that is to come
             continue
         mine = [claim for claim in claims if name in claim["figures"]]
         notes = folder / "notes.md"
         text = notes.read_text(encoding="utf-8") if notes.exists() else ""
-        of = rows[0]["scale"]
-        write_text(folder / "README.md", readme_text(name, of, rows, mine, text))
-
-
-class _Clock:
-    """What is left of some rounds, and how long it will take at the rate so far."""
-
-    def __init__(self, rounds: int) -> None:
-        self.done, self._rounds, self._start = 0, rounds, time.monotonic()
-
-    def left(self) -> str:
-        """Gives the rounds that are left, and hours once a rate is known."""
-        left = self._rounds - self.done
-        words = f"{left} round{'s' if left != 1 else ''} left"
-        if self.done:
-            hours = (time.monotonic() - self._start) / 3600 * left / self.done
-            words += f", about {hours:.1f} hours"
-        return words
+        readme = readme_text(name, rows[0]["scale"], rows, mine, text)
+        write_text(folder / "README.md", readme)
 
 
 def _planned(name: str, scale: str, seeds: int) -> range:
-    """Gives the seeds of a figure's rounds, of all or of the first ones."""
+    """Returns the seeds of a figure's rounds, of all or of the first ones."""
     planned = FIGURES[name].scales[scale].planned()
     if seeds > len(planned):
         raise InputError(
@@ -212,27 +192,27 @@ def _planned(name: str, scale: str, seeds: int) -> range:
 def _round(
     seeds: Mapping[str, int], scale: str, runs_dir: Path, parallel: int
 ) -> dict[str, list[Row]]:
-    """Gives the rows of a round by figure; networks of all figures train together."""
+    """Returns the rows of a round by figure; networks of all figures train together."""
     trained = train_round(seeds, scale, runs_dir, parallel)
     rows = {}
     for name, seed in seeds.items():
         if name in _COMPUTED:
-            rows[name] = _COMPUTED[name](scale, seed)
+            rows[name] = _COMPUTED[name][0](scale, seed)
         else:
-            measure, columns = _MEASURES[name], COLUMNS[name]
+            measure, columns = _TRAINED[name][0], COLUMNS[name]
             rows[name] = measured_rows(trained[name], scale, measure, columns)
     return rows
 
 
 def _rounds_at_hand(folder: Path, name: str, scale: str) -> dict[int, list[Row]]:
-    """Gives the rows of data.csv by seed, of whole rounds of the settings of today."""
-    table, settings = folder / "data.csv", folder / "config.flags"
-    if name in _COMPUTED or not (table.exists() and settings.exists()):
+    """Returns data.csv's whole rounds, by seed, if of the settings of today."""
+    settings = folder / "config.flags"
+    if name in _COMPUTED or not settings.exists():
         return {}
     then = settings.read_text(encoding="utf-8")
     if _without_words(then) != _without_words(settings_text(name, scale)):
         return {}
-    return whole_rounds(read_rows(table), name, scale)
+    return whole_rounds(read_rows(folder / "data.csv"), name, scale)
 
 
 def _without_words(settings: str) -> list[str]:
@@ -251,7 +231,7 @@ def _names(figure: str, scale: str) -> list[str]:
 
 def _refuse_smaller(table: Path, scale: str) -> None:
     """Refuses to replace results of a larger scale by those of a smaller one."""
-    rows = read_rows(table) if table.exists() else []
+    rows = read_rows(table)
     found = rows[0].get("scale", SCALES[0]) if rows else SCALES[0]
     if SCALES.index(found) > SCALES.index(scale):
         raise InputError(

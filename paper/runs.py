@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains a figure's networks in rounds and measures them, each once."""
 
-import dataclasses
 import functools
 import hashlib
 import json
@@ -13,9 +12,7 @@ import numpy as np
 
 from paper.figures import FIGURES, configure
 from paper.measures import measure_encodings
-from paper.samples import count_networks
-from paper.statistics import Row
-from paper.tables import COLUMNS
+from paper.table import COLUMNS, Row, count_networks
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.files import write_json
 from tf_decomp.sweep import Run, grid_points, parse_grid, plan_runs, sweeps
@@ -67,7 +64,7 @@ def measured_rows(
     measure: Measure,
     columns: Sequence[str],
 ) -> list[Row]:
-    """Gives the rows of a figure's finished networks, by panel and cell.
+    """Returns the rows of a figure's finished networks, by panel and cell.
 
     Args:
         panels: Of `train_round`.
@@ -86,7 +83,7 @@ def measured_rows(
 
 
 def count_cells(figure: str, scale: str) -> int:
-    """Gives the number of networks of a round.
+    """Returns the number of networks of a round.
 
     Args:
         figure: A key of FIGURES.
@@ -97,7 +94,7 @@ def count_cells(figure: str, scale: str) -> int:
 
 
 def whole_rounds(rows: Sequence[Row], figure: str, scale: str) -> dict[int, list[Row]]:
-    """Gives the rows of each planned seed that has all its cells.
+    """Returns the rows of each planned seed that has all its cells.
 
     Args:
         rows: Of the figure's table.
@@ -129,27 +126,25 @@ def with_drawn_networks(
         scale: One of SCALES.
         runs_dir: Where runs are kept.
     """
-    networks = [row for row in rows if row.get("kind") == "network"]
     if "mean_1" not in COLUMNS[figure]:
         return list(rows)
+    networks = [row for row in rows if row.get("kind") == "network"]
     cells: dict[tuple[Any, ...], list[Row]] = {}
     for row in networks:
         cells.setdefault((row["panel"], row["alpha"], row["beta"]), []).append(row)
-    chosen = []
-    for mine in cells.values():
-        middle = np.quantile([row["joint_mmd"] for row in mine], 0.5, method="lower")
-        chosen.append(min(mine, key=lambda row: abs(row["joint_mmd"] - middle)))
     drawn: list[Row] = []
     missing = []
-    for row in chosen:
-        cell = {key: row[key] for key in ("panel", "alpha", "beta", "seed")}
-        mine = [
-            r
-            for r in rows
-            if r.get("kind") in ("drawn", "encoding") and cell.items() <= r.items()
+    for mine in cells.values():
+        middle = np.quantile([row["joint_mmd"] for row in mine], 0.5, method="lower")
+        chosen = min(mine, key=lambda row: abs(row["joint_mmd"] - middle))
+        cell = {key: chosen[key] for key in ("panel", "alpha", "beta", "seed")}
+        at_hand = [
+            row
+            for row in rows
+            if row.get("kind") in ("drawn", "encoding") and cell.items() <= row.items()
         ]
-        drawn += mine
-        if not any(r["kind"] == "drawn" for r in mine):
+        drawn += at_hand
+        if not at_hand:
             missing.append(cell)
     return [*networks, *drawn, *_drawn_rows(missing, figure, scale, runs_dir)]
 
@@ -157,43 +152,39 @@ def with_drawn_networks(
 def _drawn_rows(
     cells: Sequence[Row], figure: str, scale: str, runs_dir: Path
 ) -> list[Row]:
-    """Gives the rows of some networks' encodings; trains those not at hand."""
-    found: list[Run] = []
-    plans = []
+    """Returns the rows of some networks' encodings; trains those not at hand."""
+    found: list[tuple[str, Run]] = []
+    plans = {}
     for cell in cells:
-        grid = FIGURES[figure].scales[scale].panels[cell["panel"]]
-        point = {name: cell[name] for name in ("alpha", "beta")}
-        folder = _folder(figure, scale, int(cell["seed"]), grid, runs_dir)
-        at_hand = [
+        panel, alpha, beta, seed = cell.values()
+        grid = FIGURES[figure].scales[scale].panels[panel]
+        folder = _folder(figure, scale, int(seed), grid, runs_dir)
+        round_runs = plan_runs(
+            parse_grid(f"{grid};seed={seed:g}"),
+            functools.partial(configure, figure, scale, folder),
+        )
+        (run,) = (
             run
-            for run in plan_runs(
-                parse_grid(f"{grid};seed={int(cell['seed'])}"),
-                functools.partial(configure, figure, scale, folder),
-            )
-            if point.items() <= dataclasses.asdict(run.config).items()
-            and RunFiles(run.config.output_dir).metrics.exists()
-        ]
-        if at_hand:
-            found += at_hand
-            continue
-        one = f"alpha={point['alpha']:g};beta={point['beta']:g}"
-        folder = (
-            runs_dir / _name(figure, scale) / "drawn" / f"{one};seed={cell['seed']:g}"
+            for run in round_runs
+            if (run.config.alpha, run.config.beta) == (alpha, beta)
         )
-        settings = functools.partial(configure, figure, scale, folder)
-        plans.append((f"{one};seed={int(cell['seed'])}", settings))
-    trained = [run for runs in (sweeps(plans) if plans else []) for run in runs]
-    panels: dict[str, list[Run]] = {}
-    for run in [*found, *trained]:
-        (panel,) = (
-            cell["panel"]
-            for cell in cells
-            if (cell["alpha"], cell["beta"], cell["seed"])
-            == (run.config.alpha, run.config.beta, run.config.seed)
+        if RunFiles(run.config.output_dir).metrics.exists():
+            run.status = "finished"
+            found.append((panel, run))
+        else:
+            point = f"alpha={alpha:g};beta={beta:g};seed={seed:g}"
+            folder = runs_dir / _name(figure, scale) / "drawn" / point
+            settings = functools.partial(configure, figure, scale, folder)
+            plans[panel, point] = point, settings
+    trained = sweeps(list(plans.values())) if plans else []
+    found += [(panel, run) for (panel, _), (run,) in zip(plans, trained, strict=True)]
+    return [
+        row
+        for panel, run in found
+        for row in measured_rows(
+            {panel: [run]}, scale, measure_encodings, COLUMNS[figure]
         )
-        run.status = "finished"
-        panels.setdefault(panel, []).append(run)
-    return measured_rows(panels, scale, measure_encodings, COLUMNS[figure])
+    ]
 
 
 def _folder(figure: str, scale: str, seed: int, grid: str, runs_dir: Path) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import logsumexp
 
-from paper.statistics import Row
+from paper.table import Row
 from tf_decomp.experiment.build import MIXTURE_LOCS
 from tf_decomp.networks import MLPDecoder, MLPEncoder
 from tf_decomp.priors import (
@@ -74,7 +74,7 @@ _SIZES = {
 
 
 def theorem_rows(scale: str, seed: int) -> list[Row]:
-    """Gives the rows of one network a prior; identities are of untrained ones.
+    """Returns the rows of one network a prior; identities are of untrained ones.
 
     Args:
         scale: One of SCALES.
@@ -86,7 +86,7 @@ def theorem_rows(scale: str, seed: int) -> list[Row]:
 
 
 def toy_data(n: int, seed: int) -> np.ndarray:
-    """Gives float32 data [n, 3] with two unequal, not normal directions of variation.
+    """Returns float32 data [n, 3] with two unequal, not normal directions of variation.
 
     Args:
         n: How many.
@@ -98,7 +98,7 @@ def toy_data(n: int, seed: int) -> np.ndarray:
 
 
 def _identity_rows(betas: Sequence[float], seed: int) -> list[dict[str, Any]]:
-    """Gives the gaps of all identities, in float64, at arbitrary weights."""
+    """Returns the gaps of all identities, in float64, at arbitrary weights."""
     before = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
@@ -115,7 +115,7 @@ def _identity_rows(betas: Sequence[float], seed: int) -> list[dict[str, Any]]:
 
 
 def _gaps(name: str, prior: Prior, beta: float, seed: int) -> list[dict[str, Any]]:
-    """Gives each identity's largest gap, and that of a wrong one."""
+    """Returns each identity's largest gap, and that of a wrong one."""
     vae = _model(prior, seed)
     x = tf.constant(_IDENTITY_SCALE * toy_data(_IDENTITY_DATA, seed), tf.float64)
     noise = tf.random.stateless_normal([3, len(x), 2], [seed, 1], dtype=tf.float64)
@@ -158,7 +158,7 @@ def _normaliser_row(annealed: AnnealedPrior) -> dict[str, Any]:
 
 
 def log_integral(prior: Any, beta: float) -> float:
-    """Gives the logarithm of the integral of p(z)^beta over two dimensions.
+    """Returns the logarithm of the integral of p(z)^beta over two dimensions.
 
     By the double exponential rule, the trapezoidal rule in t with
     z = sinh(pi/2 sinh t), which takes heavy tails as well.
@@ -177,7 +177,7 @@ def log_integral(prior: Any, beta: float) -> float:
 
 
 def _rotation_rows(size: _Size, seed: int) -> list[dict[str, Any]]:
-    """Gives L_beta by angle, of one trained network a prior, on new data."""
+    """Returns L_beta by angle, of one trained network a prior, on new data."""
     x = toy_data(size.n, seed + 1_000_000)
     rows = []
     for name in size.rotated:
@@ -187,20 +187,20 @@ def _rotation_rows(size: _Size, seed: int) -> list[dict[str, Any]]:
         vae.fit(train, epochs=size.epochs, batch_size=_BATCH_SIZE, verbose=0)
         arguments = (_ROTATION_BETA, size.degrees, size.num_samples)
         curve = objective_by_angle(vae, x, *arguments, batch_size=_ROTATED_AT_ONCE)
-        for i, degrees in enumerate(curve.degrees):
-            rows.append(
-                {
-                    "part": "theorem 2",
-                    "prior": name,
-                    "beta": _ROTATION_BETA,
-                    "degrees": degrees,
-                    "objective": curve.objective[i],
-                    "difference": curve.difference[i],
-                    "difference_standard_error": curve.difference_standard_error[i],
-                    "rounding": curve.rounding,
-                    "n": curve.n,
-                }
-            )
+        rows += [
+            {
+                "part": "theorem 2",
+                "prior": name,
+                "beta": _ROTATION_BETA,
+                "degrees": degrees,
+                "objective": curve.objective[i],
+                "difference": curve.difference[i],
+                "difference_standard_error": curve.difference_standard_error[i],
+                "rounding": curve.rounding,
+                "n": curve.n,
+            }
+            for i, degrees in enumerate(curve.degrees)
+        ]
     return rows
 
 

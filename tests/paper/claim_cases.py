@@ -18,7 +18,7 @@ def networks(
     spread: float = 0.01,
     **quantities: Callable[[dict[str, Any]], float],
 ) -> Rows:
-    """Gives one row a cell and seed: means times log-normal noise."""
+    """Returns one row a cell and seed: means times log-normal noise."""
     rng = np.random.default_rng(0)
     return [
         {"seed": float(seed), **cell}
@@ -138,7 +138,7 @@ def fashion(
 
 
 def fig4_rounds(seeds: Sequence[int]) -> Rows:
-    """Gives whole rounds of Figure 4 at scale cpu, in which C5 to C8 hold."""
+    """Returns whole rounds of Figure 4 at scale cpu, in which C5 to C8 hold."""
     rows = [
         {"scale": "cpu", **row}
         for row in fashion(seeds=1)

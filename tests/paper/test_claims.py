@@ -7,15 +7,17 @@ from claim_cases import CASES, Rows
 
 from paper.claims import CLAIMS
 from paper.power import SCENARIOS, simulate
-from paper.samples import by_seed, means_over_common_range, slopes
 from paper.statistics import (
     INCONCLUSIVE,
     NOT_SUPPORTED,
     SUPPORTED,
     Number,
+    by_seed,
     judge,
     judge_all,
     mean_number,
+    means_over_common_range,
+    slopes,
 )
 
 EACH = [

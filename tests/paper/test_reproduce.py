@@ -17,12 +17,10 @@ import pytest
 from claim_cases import CASES, fig4_rounds, networks
 
 from paper import FIGURES, SCALES, redraw, reproduce, rounds, runs
-from paper.curves import draw_estimators, draw_fig2, draw_fig4
-from paper.drawing import networks_a_cell
+from paper.curves import draw_estimators, draw_fig2, draw_fig4, networks_a_cell
+from paper.densities import draw_fig1, draw_fig3, draw_fig5
 from paper.figures import configure, settings_text
-from paper.pictures import draw_fig1, draw_fig3, draw_fig5
-from paper.samples import choose
-from paper.tables import COLUMNS, read_rows, write_rows
+from paper.table import COLUMNS, choose, read_rows, write_rows
 from tf_decomp.errors import InputError
 from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.experiment.run_files import RunFiles
@@ -33,7 +31,7 @@ TRAINED = [name for name in FIGURES if name.startswith("fig")]
 
 
 def cells(figure: str, scale: str, seed: int = 0) -> list[ExperimentConfig]:
-    """Gives the settings of one round."""
+    """Returns the settings of one round."""
     panels = FIGURES[figure].scales[scale].panels
     return [
         run.config
@@ -204,7 +202,7 @@ def test_failed_networks_are_left_out(
 
 
 def pretend_rounds(monkeypatch: pytest.MonkeyPatch, fails: int | None = None) -> Any:
-    """Gives Figure 4's rows instead of training; lists the seeds asked for."""
+    """Returns Figure 4's rows instead of training; lists the seeds asked for."""
     trained: list[int] = []
 
     def one_round(seeds: dict[str, int], scale: str, *_: Any) -> dict[str, Any]:
@@ -396,7 +394,7 @@ def test_scales_are_not_mixed(tmp_path: Path) -> None:
 
 
 def lines_of(axes: Any) -> dict[str, Any]:
-    """Gives the labelled lines of a panel."""
+    """Returns the labelled lines of a panel."""
     return {
         line.get_label(): line
         for line in axes.get_lines()
@@ -454,7 +452,7 @@ def test_figure_2_has_the_paper_s_axes() -> None:
 
 
 def pinwheel_rows() -> list[dict[str, Any]]:
-    """Gives Figure 3's table: two cells, encodings on the prior's modes."""
+    """Returns Figure 3's table: two cells, encodings on the prior's modes."""
     cell = [
         {"panel": p, "alpha": a, "beta": b}
         for p, a, b in (("beta", 0.0, 1.0), ("alpha", 5.0, 0.0))
@@ -503,9 +501,10 @@ def test_figure_1_prints_the_two_factors() -> None:
     text = " ".join(axes.get_title(loc="left") for axes in figure.axes)
     assert re.search(r"\noverlap (19\.\d+|20\.\d+) ± 0\.\d+ \(here (19|20)", text)
     assert "\nKL(p || q) 0.2" in text
-    ellipses = figure.axes[0].patches
-    assert len(ellipses) == 4
-    assert ellipses[0].width == pytest.approx(4 * 0.17)
+    outer, inner = figure.axes[0].collections
+    for deviations, ellipses in ((2, outer), (1, inner)):
+        widths = [path.get_extents().width for path in ellipses.get_paths()]
+        assert widths == pytest.approx([2 * deviations * 0.17] * 4, rel=1e-3)
 
 
 def test_figure_5_draws_magnitudes_and_pictures() -> None:
@@ -524,10 +523,14 @@ def test_figure_5_draws_magnitudes_and_pictures() -> None:
     figure = draw_fig5(rows)
     upper, lower = figure.subfigs
     assert len(upper.axes) == 3
-    heights = [bar.get_height() for bar in upper.axes[0].patches]
-    np.testing.assert_allclose(heights, [0.1, 0.2, 0.3])
-    assert len(lower.axes) == 3
-    np.testing.assert_array_equal(lower.axes[0].images[0].get_array(), picture)
+    heights, _, _ = upper.axes[0].patches[0].get_data()
+    np.testing.assert_allclose(heights[::2], [0.1, 0.2, 0.3])
+    (sheet,) = lower.axes
+    pixels = np.asarray(sheet.images[0].get_array())
+    expected = (picture / 255).repeat(6, 0).repeat(6, 1)  # about 100 pixels wide
+    for row in (0, 96 + 16, 2 * 96 + 16 + 4):
+        np.testing.assert_array_equal(pixels[row : row + 96, :, 0], expected)
+    assert [label.get_text() for label in sheet.get_xticklabels()] == ["dress\n$z_{2}$"]
 
 
 def test_estimators_are_drawn_by_batch_size() -> None:

@@ -12,20 +12,19 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from paper import estimators
-from paper.classes import (
-    _move,
-    class_share,
-    region_of_change,
-    swap_share,
-)
 from paper.estimators import (
     aggregate_kl,
     estimator_rows,
     log_aggregates,
 )
-from paper.measures import _off_mode_mass
-from paper.samples import choose
-from paper.statistics import Row
+from paper.measures import (
+    _move,
+    _off_mode_mass,
+    class_share,
+    region_of_change,
+    swap_share,
+)
+from paper.table import Row, choose
 from paper.theorems import log_integral, toy_data
 from tf_decomp.priors import NormalMixturePrior, NormalPrior, StudentTPrior
 

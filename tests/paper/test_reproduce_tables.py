@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from claim_cases import CASES, fig4_rounds
 
-from paper import FIGURES, results
+from paper import FIGURES, verdicts
 from paper.claims import CLAIMS
-from paper.results import NOT_RUN, write_verdicts
-from paper.tables import COLUMNS, read_rows, write_rows
+from paper.table import COLUMNS, read_rows, write_rows
+from paper.verdicts import NOT_RUN, write_verdicts
 from tf_decomp.errors import InputError
 
 
@@ -57,7 +57,7 @@ def test_every_rule_reads_columns_that_its_figure_has() -> None:
 def test_verdicts_come_from_the_tables(
     claim: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "_ready", lambda rows, *_: (list(rows), 1, 1))
+    monkeypatch.setattr(verdicts, "_ready", lambda rows, *_: (list(rows), 1, 1))
     figures = CLAIMS[claim].figures
     figure = figures[0]
     for expected, rows in CASES[claim]:
@@ -170,7 +170,7 @@ def test_earlier_verdicts_stay_readable(tmp_path: Path) -> None:
 def test_claims_json_is_standard_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "_ready", lambda rows, *_: (list(rows), 1, 1))
+    monkeypatch.setattr(verdicts, "_ready", lambda rows, *_: (list(rows), 1, 1))
     rows = CASES["C9"][0][1][:1]  # one network has no standard error
     rows = [{"scale": "cpu", **row} for row in rows]
     write_rows(tmp_path / "fig5" / "data.csv", "fig5", rows)

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Matplotlib figures from NumPy arrays; nothing here knows a model."""
+"""Matplotlib figures from NumPy arrays; nothing here knows a model.
 
-from tf_decomp.plots.animation import save_traversal_gif
+A function that returns a `Figure` draws all of it; one that takes an `Axes` draws a
+panel, for whoever arranges several.
+"""
+
 from tf_decomp.plots.classes import class_magnitudes, interpolations
 from tf_decomp.plots.examples import reconstructions, samples
 from tf_decomp.plots.factors import two_factors
@@ -16,7 +19,7 @@ from tf_decomp.plots.style import (
     save_figure,
 )
 from tf_decomp.plots.training import training_curves
-from tf_decomp.plots.traversals import traversals
+from tf_decomp.plots.traversals import save_traversal_gif, traversals
 
 __all__ = [
     "CLASS_COLORS",

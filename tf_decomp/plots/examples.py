@@ -7,17 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
 
-from tf_decomp.errors import InputError
-from tf_decomp.plots.checks import (
-    FloatArray,
-    as_finite,
-    check_equal_shapes,
-    describe_count,
-    spread_indices,
-)
-from tf_decomp.plots.sheets import as_images, columns_for, draw_sheets, make_sheet
+from tf_decomp.plots.arrays import describe_count, spread_indices
+from tf_decomp.plots.sheets import columns_for, draw_sheets, make_sheet
 from tf_decomp.plots.style import DATA_COLOR, MODEL_COLOR, NOTE_COLOR, STYLE
 
 _SHEET_WIDTH = 1050
@@ -31,7 +23,7 @@ _MOST_MARKED = 30  # longer vectors are drawn as lines without markers
 
 
 @mpl.rc_context(STYLE)
-def reconstructions(x: ArrayLike, means: ArrayLike, title: str | None = None) -> Figure:
+def reconstructions(x: np.ndarray, means: np.ndarray, title: str) -> Figure:
     """Draws data and their reconstructions.
 
     Images: pairs of rows, data above, reconstruction below, of the first examples.
@@ -42,33 +34,23 @@ def reconstructions(x: ArrayLike, means: ArrayLike, title: str | None = None) ->
     Args:
         x: [n, height, width, channels] images in [0, 1], or [n, data_dim] vectors.
         means: The likelihood's means for the same examples, of the same shape.
-        title: The heading; by default it says what is seen and how many.
-
-    Raises:
-        InputError: If the shapes differ, the rank is neither 2 nor 4, or a value is
-            not finite.
+        title: The heading.
 
     Example:
         >>> rng = np.random.default_rng(0)
         >>> x = rng.normal(size=(100, 2))
-        >>> figure = reconstructions(x, 0.9 * x)
+        >>> figure = reconstructions(x, 0.9 * x, "a good model")
     """
-    x, means = np.asarray(x), np.asarray(means)
-    _check_rank("x", x)
-    check_equal_shapes("x and means", x.shape, means.shape)
     if x.ndim == 4:
         return _image_pairs(x, means, title)
-    x, means = as_finite("x", x, "[n, dim]"), as_finite("means", means, "[n, dim]")
     if x.shape[1] == 2:
         return _point_pairs(x, means, title)
     return _vector_pairs(x, means, title)
 
 
 @mpl.rc_context(STYLE)
-def samples(
-    generated: ArrayLike, x: ArrayLike | None = None, title: str | None = None
-) -> Figure:
-    """Draws generated data, beside real data if there are any.
+def samples(generated: np.ndarray, x: np.ndarray, title: str) -> Figure:
+    """Draws generated data beside real data.
 
     Images: a sheet of the first ones. Points [n, 2]: scatter plots (at most 2,000
     points, evenly spread over the rows) with common axes. Other vectors: the first
@@ -77,97 +59,53 @@ def samples(
     Args:
         generated: [n, height, width, channels] images in [0, 1], or [n, data_dim]
             vectors.
-        x: [m, ...] data to compare with, of the same shape but for the number, or
-            None.
-        title: The heading; by default it says what is seen and how many.
-
-    Raises:
-        InputError: If the shapes do not fit, the rank is neither 2 nor 4, or a value
-            is not finite.
+        x: [m, ...] data to compare with, of the same shape but for the number.
+        title: The heading.
 
     Example:
-        >>> rng = np.random.default_rng(0)
-        >>> figure = samples(rng.normal(size=(100, 2)), rng.normal(size=(80, 2)))
+        >>> generated, x = np.random.default_rng(0).normal(size=(2, 100, 2))
+        >>> figure = samples(generated, x, "a normal prior")
     """
-    groups = {"generated": np.asarray(generated)}
-    if x is not None:
-        groups["data"] = np.asarray(x)
-    for name, group in groups.items():
-        _check_rank(name, group)
-        check_equal_shapes(
-            f"examples of generated and {name}",
-            groups["generated"].shape[1:],
-            group.shape[1:],
-        )
-    if groups["generated"].ndim == 4:
+    groups = {"generated": generated, "data": x}
+    if x.ndim == 4:
         return _image_samples(groups, title)
-    groups = {
-        name: as_finite(name, group, "[n, dim]") for name, group in groups.items()
-    }
     return _vector_samples(groups, title)
 
 
-def _check_rank(name: str, array: np.ndarray) -> None:
-    """Refuses what are neither images nor vectors."""
-    if array.ndim not in (2, 4) or array.size == 0:
-        raise InputError(
-            f"{name} must be images [n, height, width, channels] or vectors "
-            f"[n, data_dim], not empty; received shape {list(array.shape)}; reshape it"
-        )
-
-
-def _image_pairs(x: np.ndarray, means: np.ndarray, title: str | None) -> Figure:
+def _image_pairs(x: np.ndarray, means: np.ndarray, title: str) -> Figure:
     """Draws rows of images, each above the row of its reconstructions."""
     columns = min(len(x), columns_for(x.shape[2], _SHEET_WIDTH))
     shown = min(len(x), columns * _PAIR_ROWS)
-    blank = np.ones((-shown % columns, *x.shape[1:3], 3))
-    data, model = (
-        np.concatenate([as_images(name, array[:shown]), blank]).reshape(
-            -1, columns, *x.shape[1:3], 3
-        )
-        for name, array in (("x", x), ("means", means))
+    blank = np.ones((-shown % columns, *x.shape[1:]))
+    rows = [
+        np.concatenate([images[:shown], blank]).reshape(-1, columns, *x.shape[1:])
+        for images in (x, means)
+    ]
+    pairs = len(rows[0])
+    sheet = make_sheet(
+        np.concatenate(rows, axis=1).reshape(-1, *x.shape[1:]),
+        columns,
+        title,
+        row_labels=["data", "reconstruction"] * pairs,
+        wide_gaps=range(2, 2 * pairs, 2),
     )
-    rows = np.stack([data, model], axis=1)  # [pairs of rows, 2, columns, ...]
-    heading = f"Reconstructions, {describe_count(shown, len(x))}{_channel_note(x)}"
-    return draw_sheets(
-        [
-            make_sheet(
-                rows.reshape(-1, *rows.shape[3:]),
-                columns,
-                heading if title is None else title,
-                ("data", "reconstruction"),
-            )
-        ]
-    )
+    return draw_sheets([sheet])
 
 
-def _image_samples(groups: dict[str, np.ndarray], title: str | None) -> Figure:
+def _image_samples(groups: dict[str, np.ndarray], title: str) -> Figure:
     """Draws one sheet of images for each group."""
     sheets = []
     for name, group in groups.items():
-        width = _SHEET_WIDTH if len(groups) == 1 else _HALF_SHEET_WIDTH
-        columns = columns_for(group.shape[2], width)
+        columns = columns_for(group.shape[2], _HALF_SHEET_WIDTH)
         shown = min(len(group), columns**2)
-        sheets.append(
-            make_sheet(
-                as_images(name, group[:shown]),
-                min(shown, columns),
-                f"{name.capitalize()}, {describe_count(shown, len(group))}"
-                f"{_channel_note(group)}",
-            )
-        )
-    if title is None or len(sheets) > 1:
-        return draw_sheets(sheets, title)
-    return draw_sheets([sheets[0]._replace(title=title)])
+        heading = f"{name.capitalize()}, {describe_count(shown, len(group))}"
+        if group.shape[-1] not in (1, 3):
+            heading += f" (channel 1 of {group.shape[-1]})"
+        sheets.append(make_sheet(group[:shown], min(shown, columns), heading))
+    return draw_sheets(sheets, title)
 
 
-def _channel_note(images: np.ndarray) -> str:
-    """Says which channel is shown of images that are neither grey nor coloured."""
-    channels = images.shape[-1]
-    return "" if channels in (1, 3) else f" (channel 1 of {channels})"
-
-
-def _point_pairs(x: FloatArray, means: FloatArray, title: str | None) -> Figure:
+def _point_pairs(x: np.ndarray, means: np.ndarray, title: str) -> Figure:
     """Draws points, their reconstructions, and lines that link them."""
     shown = spread_indices(len(x), _MOST_PAIRS)
     figure = Figure(figsize=(5.2, 5.2), layout="constrained")
@@ -181,15 +119,12 @@ def _point_pairs(x: FloatArray, means: FloatArray, title: str | None) -> Figure:
     )
     _scatter(axes, x[shown], "data")
     _scatter(axes, means[shown], "reconstruction")
-    heading = (
-        f"Reconstructions linked to their data, {describe_count(len(shown), len(x))}"
-    )
-    axes.set_title(heading if title is None else title)
+    axes.set_title(title)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
-def _vector_samples(groups: dict[str, FloatArray], title: str | None) -> Figure:
+def _vector_samples(groups: dict[str, np.ndarray], title: str) -> Figure:
     """Draws points or lines, a panel for each group, with common axes."""
     figure = Figure(figsize=(4.2 * len(groups), 4.2), layout="constrained")
     panels = figure.subplots(
@@ -207,12 +142,11 @@ def _vector_samples(groups: dict[str, FloatArray], title: str | None) -> Figure:
             f"{name.capitalize()}, {describe_count(len(shown), len(group))}"
         )
         panel.label_outer()
-    if title is not None:
-        figure.suptitle(title)
+    figure.suptitle(title)
     return figure
 
 
-def _scatter(axes: Axes, points: FloatArray, name: str) -> None:
+def _scatter(axes: Axes, points: np.ndarray, name: str) -> None:
     """Draws 2-d points; data and model differ in colour and marker."""
     is_data = name == "data"
     axes.plot(
@@ -230,7 +164,7 @@ def _scatter(axes: Axes, points: FloatArray, name: str) -> None:
     axes.grid(True)
 
 
-def _vector_pairs(x: FloatArray, means: FloatArray, title: str | None) -> Figure:
+def _vector_pairs(x: np.ndarray, means: np.ndarray, title: str) -> Figure:
     """Draws the first vectors and their reconstructions, a panel for each."""
     shown = min(_MOST_VECTOR_PAIRS, len(x))
     width, height = min(shown, 3), -(-shown // 3)
@@ -246,12 +180,11 @@ def _vector_pairs(x: FloatArray, means: FloatArray, title: str | None) -> Figure
         panel.remove()
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, handlelength=3)
-    heading = f"Reconstructions, {describe_count(shown, len(x))}"
-    figure.suptitle(heading if title is None else title)
+    figure.suptitle(title)
     return figure
 
 
-def _draw_vector(axes: Axes, vector: FloatArray, name: str) -> None:
+def _draw_vector(axes: Axes, vector: np.ndarray, name: str) -> None:
     """Draws a vector over its dimensions; data and model differ in more than colour."""
     is_data = name == "data"
     axes.plot(

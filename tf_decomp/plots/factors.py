@@ -5,31 +5,20 @@ import textwrap
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Patch
-from numpy.typing import ArrayLike
 
-from tf_decomp.errors import InputError
-from tf_decomp.plots.checks import (
-    FloatArray,
-    as_finite,
-    check_equal_shapes,
-    describe_count,
-    spread_indices,
-)
+from tf_decomp.plots.arrays import describe_count, spread_indices
 from tf_decomp.plots.densities import (
-    Extent,
-    as_density,
-    as_extent,
-    kernel_width,
-    mixture_density,
-)
-from tf_decomp.plots.densities_ import (
     ESTIMATED_MASSES,
+    Extent,
     draw_contours,
     draw_density,
+    kernel_width,
+    mixture_density,
     widen,
 )
 from tf_decomp.plots.style import DATA_COLOR, NOTE_COLOR, STYLE
@@ -46,44 +35,28 @@ _NOTE_LINE_POINTS = 11.5
 
 @mpl.rc_context(STYLE)
 def two_factors(
-    locs: ArrayLike,
-    scales: ArrayLike,
-    prior_samples: ArrayLike,
+    locs: np.ndarray,
+    scales: np.ndarray,
+    prior_samples: np.ndarray,
     overlap_text: str,
     regularisation_text: str,
-    prior_density: ArrayLike | None = None,
-    extent: Extent | None = None,
-    dimensions: ArrayLike = (0, 1),
-    seed: int = 0,
-    title: str | None = None,
+    dimensions: tuple[int, int] | np.ndarray = (0, 1),
 ) -> Figure:
     """Draws a model's overlap and regularisation in two latent dimensions.
 
-    As the paper's Figure 1. Left, overlap: up to 25 encodings q(z|x_i) as ellipses of
-    1 and 2 standard deviations around their means, far apart from one another within
-    the frame, over the means of all data (at most 2,000, evenly spread). Right,
-    regularisation: the aggregate posterior q(z), the mean of all these normal
-    densities (at most 20,000), under the prior's contours.
+    As the paper's Figure 1. Left, overlap: encodings, as of `draw_encodings`. Right,
+    regularisation: the aggregate posterior q(z), the mean of all encodings (at most
+    20,000), under the prior's contours by a kernel density estimate.
 
     Args:
         locs: [n, 2] means of q(z|x_i).
         scales: [n, 2] standard deviations of q(z|x_i); an encoder of another family
             is drawn as the normal with its mean and standard deviation.
-        prior_samples: [m, 2] samples of the prior; they give the frame and, where
-            there is no `prior_density`, the contours, by a kernel density estimate.
+        prior_samples: [m, 2] samples of the prior, which give the frame, too.
         overlap_text: What to say of the overlap; printed over the left panel.
         regularisation_text: What to say of the regularisation; over the right panel.
-        prior_density: [ny, nx] p(z) at the points of a grid, or None.
-        extent: (x0, x1, y0, y1), the grid's first and last points and the frame of
-            both panels; with `prior_density` only.
         dimensions: [2] the indices of the two latent dimensions, counted from 0, for
             the labels, which count from 1.
-        seed: Same seed, same encodings shown.
-        title: The heading; by default it says what is seen.
-
-    Raises:
-        InputError: If shapes do not fit together, a value is not finite, a scale is
-            not positive, or only one of `prior_density` and `extent` is given.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -93,110 +66,59 @@ def two_factors(
         ...     0.95 * locs, scales, samples, "overlap 28 of 1,000", "KL 0.02 nats"
         ... )
     """
-    locs, scales, samples = _as_encodings(locs, scales, prior_samples)
-    numbers = as_finite("dimensions", dimensions, "[2]")
-    check_equal_shapes("a pair and dimensions", (2,), numbers.shape)
-    labels = [f"latent dimension {number + 1:.0f}" for number in numbers]
-    if (prior_density is None) != (extent is None):
-        raise InputError(
-            "prior_density and extent must both be given or neither; received one; "
-            "pass the grid's first and last points with its density"
-        )
-    if prior_density is None or extent is None:
-        frame, masses = _frame(locs, scales, samples), ESTIMATED_MASSES
-        widths = [kernel_width(samples[:, axis]) for axis in range(2)]
-        prior = mixture_density(
-            samples, np.tile(widths, (len(samples), 1)), frame, _GRID
-        )
-    else:
-        frame, masses = as_extent(extent), (*ESTIMATED_MASSES, 0.99)
-        prior = as_density("prior_density", prior_density)
+    frame = _frame(locs, scales, prior_samples)
     texts = [_wrap(text) for text in (overlap_text, regularisation_text)]
     lines = max(text.count("\n") + 1 for text in texts)
     height = 5.7 + lines * _NOTE_LINE_POINTS / 72
     figure = Figure(figsize=(8.6, height), layout="compressed")
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
-    _draw_encodings(left, locs, scales, frame, np.random.default_rng(seed))
-    aggregate = mixture_density(locs, scales, frame, _GRID)
-    area = draw_density(right, aggregate, frame)
-    contours = draw_contours(right, prior, frame, masses)
-    right.legend(handles=[area, contours], loc="upper center", bbox_to_anchor=_BELOW)
+    widths = [kernel_width(samples) for samples in prior_samples.T]
+    prior = mixture_density(prior_samples, widths, frame, _GRID)
+    handles = (
+        draw_encodings(left, locs, scales, frame),
+        [
+            draw_density(right, mixture_density(locs, scales, frame, _GRID), frame),
+            draw_contours(right, prior, frame, ESTIMATED_MASSES),
+        ],
+    )
     shown = describe_count(min(len(locs), _MOST_ELLIPSES), len(locs))
     headings = (
         f"Overlap: encodings q(z|x), {shown}",
         "Regularisation: q(z) against p(z)",
     )
-    for panel, name, text in zip((left, right), headings, texts, strict=True):
-        panel.set(xlim=frame[:2], ylim=frame[2:], box_aspect=1)
-        panel.set_xlabel(labels[0])
+    for panel, name, text, entries in zip(
+        (left, right), headings, texts, handles, strict=True
+    ):
+        panel.legend(
+            handles=entries,
+            loc="upper center",
+            bbox_to_anchor=_BELOW,
+            ncols=len(entries) - 1,
+            markerscale=1.5,
+        )
+        panel.set_box_aspect(1)
+        panel.set_xlabel(f"latent dimension {dimensions[0] + 1}")
         _print_note(panel, name, text, lines)
-    left.set_ylabel(labels[1])
-    figure.suptitle("The two factors of decomposition" if title is None else title)
+    left.set_ylabel(f"latent dimension {dimensions[1] + 1}")
+    figure.suptitle("The two factors of decomposition")
     return figure
 
 
-def _as_encodings(
-    locs: ArrayLike, scales: ArrayLike, prior_samples: ArrayLike
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Returns means, standard deviations and prior samples, all of two dimensions."""
-    locs = as_finite("locs", locs, "[n, 2]")
-    scales = as_finite("scales", scales, "[n, 2]")
-    samples = as_finite("prior_samples", prior_samples, "[m, 2]")
-    pairs = len(locs), 2
-    check_equal_shapes("[n, 2], locs and scales", pairs, locs.shape, scales.shape)
-    check_equal_shapes("a pair and a sample of the prior", (2,), samples.shape[1:])
-    if scales.min() <= 0:
-        raise InputError(
-            f"scales must be > 0; received a minimum of {scales.min():.4g}; "
-            "pass standard deviations, not their logarithms"
-        )
-    return locs, scales, samples
+def draw_encodings(
+    axes: Axes, locs: np.ndarray, scales: np.ndarray, frame: Extent
+) -> list[Artist]:
+    """Draws encodings; returns their entries for the legend.
 
+    Up to 25 encodings q(z|x_i) as ellipses of 1 and 2 standard deviations around their
+    means, far apart from one another within the frame, over the means of all data (at
+    most 2,000, evenly spread).
 
-def _frame(locs: FloatArray, scales: FloatArray, samples: FloatArray) -> Extent:
-    """Returns a frame that holds the encodings and the prior, but not heavy tails.
-
-    Sides of similar lengths become equal, so that circles look like circles.
+    Args:
+        axes: Where to draw.
+        locs: [n, 2] means of q(z|x_i).
+        scales: [n, 2] standard deviations.
+        frame: The limits of the axes.
     """
-    groups = (samples, locs - 2 * scales, locs + 2 * scales)
-    ends = np.stack([np.quantile(group, (0.005, 0.995), axis=0) for group in groups])
-    low, high = ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
-    low, high = np.transpose([widen(*ends) for ends in zip(low, high, strict=True)])
-    centre = (low + high) / 2
-    half = np.maximum((high - low) / 2, 1e-6 * np.maximum(1.0, np.abs(centre)))
-    if half.max() < 2 * half.min():
-        half[:] = half.max()
-    (x0, y0), (x1, y1) = centre - half, centre + half
-    return x0, x1, y0, y1
-
-
-def _spread_rows(
-    locs: FloatArray, frame: Extent, generator: np.random.Generator
-) -> list[int]:
-    """Returns rows whose means lie far apart: the farthest of a random pool in turn."""
-    low, high = np.reshape(frame, (2, 2)).T
-    inside = np.flatnonzero(np.all((locs >= low) & (locs <= high), axis=1))
-    rows = inside if len(inside) else np.arange(len(locs))
-    pool = generator.permutation(rows)[:_POOL]
-    places = (locs[pool] - low) / (high - low)
-    chosen = [0]
-    nearest = np.full(len(pool), np.inf)
-    while len(chosen) < min(_MOST_ELLIPSES, len(pool)):
-        squares = np.sum((places - places[chosen[-1]]) ** 2, axis=1)
-        nearest = np.minimum(nearest, squares)
-        nearest[chosen] = -1.0  # equal means are different rows
-        chosen.append(int(np.argmax(nearest)))
-    return pool[chosen].tolist()
-
-
-def _draw_encodings(
-    axes: Axes,
-    locs: FloatArray,
-    scales: FloatArray,
-    frame: Extent,
-    generator: np.random.Generator,
-) -> None:
-    """Draws ellipses of some encodings over the means of all, and their legend."""
     points = locs[spread_indices(len(locs), _MOST_POINTS)]
     (others,) = axes.plot(
         *points.T,
@@ -206,7 +128,7 @@ def _draw_encodings(
         zorder=0.5,  # below the ellipses
         label="means of all data",
     )
-    rows = _spread_rows(locs, frame, generator)
+    rows = _spread_rows(locs, frame)
     for deviations, alpha in ((2, 0.05), (1, 0.12)):
         places = np.hstack([locs[rows], 2 * deviations * scales[rows]])
         ellipses = [Ellipse((x, y), width, height) for x, y, width, height in places]
@@ -221,18 +143,46 @@ def _draw_encodings(
     (means,) = axes.plot(
         *locs[rows].T, "o", color="black", markersize=2.5, label="their means"
     )
+    axes.set(xlim=frame[:2], ylim=frame[2:])
     area = Patch(
         facecolor=(DATA_COLOR, 0.3),
         edgecolor=DATA_COLOR,
         label="encodings q(z|x), 1 and 2 sd",
     )
-    axes.legend(
-        handles=[area, means, others],
-        loc="upper center",
-        bbox_to_anchor=_BELOW,
-        ncols=2,
-        markerscale=1.5,
-    )
+    return [area, means, others]
+
+
+def _frame(locs: np.ndarray, scales: np.ndarray, samples: np.ndarray) -> Extent:
+    """Returns a frame that holds the encodings and the prior, but not heavy tails.
+
+    Sides of similar lengths become equal, so that circles look like circles.
+    """
+    groups = (samples, locs - 2 * scales, locs + 2 * scales)
+    ends = np.stack([np.quantile(group, (0.005, 0.995), axis=0) for group in groups])
+    low, high = widen(ends[:, 0].min(axis=0), ends[:, 1].max(axis=0))
+    centre = (low + high) / 2
+    half = np.maximum((high - low) / 2, 1e-6 * np.maximum(1.0, np.abs(centre)))
+    if half.max() < 2 * half.min():
+        half[:] = half.max()
+    (x0, y0), (x1, y1) = centre - half, centre + half
+    return x0, x1, y0, y1
+
+
+def _spread_rows(locs: np.ndarray, frame: Extent) -> list[int]:
+    """Returns rows whose means lie far apart: the farthest of a random pool in turn."""
+    low, high = np.reshape(frame, (2, 2)).T
+    inside = np.flatnonzero(np.all((locs >= low) & (locs <= high), axis=1))
+    rows = inside if len(inside) else np.arange(len(locs))
+    pool = np.random.default_rng(0).permutation(rows)[:_POOL]
+    places = (locs[pool] - low) / (high - low)
+    chosen = [0]
+    nearest = np.full(len(pool), np.inf)
+    while len(chosen) < min(_MOST_ELLIPSES, len(pool)):
+        squares = np.sum((places - places[chosen[-1]]) ** 2, axis=1)
+        nearest = np.minimum(nearest, squares)
+        nearest[chosen] = -1.0  # equal means are different rows
+        chosen.append(int(np.argmax(nearest)))
+    return pool[chosen].tolist()
 
 
 def _wrap(text: str) -> str:

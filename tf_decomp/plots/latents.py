@@ -5,27 +5,16 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from numpy.typing import ArrayLike
 
-from tf_decomp.errors import InputError
-from tf_decomp.plots.checks import (
-    as_finite,
-    check_equal_shapes,
-    describe_count,
-    spread_indices,
+from tf_decomp.plots.arrays import describe_count, dimension_name, spread_indices
+from tf_decomp.plots.densities import (
+    Extent,
+    draw_contours,
+    draw_density,
+    draw_marginal,
 )
-from tf_decomp.plots.densities import as_density, as_extent, pixel_extent
-from tf_decomp.plots.densities_ import draw_contours, draw_marginal
-from tf_decomp.plots.style import (
-    CLASS_COLORS,
-    CLASS_MARKERS,
-    NOTE_COLOR,
-    STYLE,
-)
+from tf_decomp.plots.style import CLASS_COLORS, CLASS_MARKERS, NOTE_COLOR, STYLE
 
-_DENSITY_COLORS = "Blues"
 _MOST_POINTS = 2000
 _MOST_PANELS = 12
 _PANEL_COLUMNS = 4
@@ -33,12 +22,12 @@ _PANEL_COLUMNS = 4
 
 @mpl.rc_context(STYLE)
 def latent_density(
-    density: ArrayLike,
-    prior_density: ArrayLike,
-    extent: tuple[float, float, float, float],
-    means: ArrayLike | None = None,
-    labels: ArrayLike | None = None,
-    title: str | None = None,
+    density: np.ndarray,
+    prior_density: np.ndarray,
+    extent: Extent,
+    means: np.ndarray,
+    labels: np.ndarray | None = None,
+    title: str = "Aggregate posterior and prior",
 ) -> Figure:
     """Draws a 2-d aggregate posterior as a heat map under the prior's contours.
 
@@ -52,62 +41,34 @@ def latent_density(
         prior_density: [ny, nx] p(z) at the same points.
         extent: (x0, x1, y0, y1), the first and last points of the grid.
         means: [n, 2] posterior means, drawn as points (at most 2,000, evenly spread
-            over the rows), or None.
+            over the rows).
         labels: [n] classes of the means; up to ten get a colour and marker each.
-        title: The heading; by default it says what is seen.
-
-    Raises:
-        InputError: If shapes do not fit together, a density is negative or not
-            finite, or the extent is empty.
+        title: The heading.
 
     Example:
         >>> axis = np.linspace(-4, 4, 81)
         >>> normal = np.exp(-(axis**2 + axis[:, None] ** 2) / 2) / (2 * np.pi)
-        >>> figure = latent_density(normal, normal, (-4, 4, -4, 4))
+        >>> means = np.random.default_rng(0).normal(size=(100, 2))
+        >>> figure = latent_density(normal, normal, (-4, 4, -4, 4), means)
     """
-    density = as_density("density", density)
-    prior_density = as_density("prior_density", prior_density)
-    check_equal_shapes("density and prior_density", density.shape, prior_density.shape)
-    frame = as_extent(extent)
     figure = Figure(figsize=(5.2, 5.2), layout="constrained")
     axes = figure.add_subplot()
-    image = axes.imshow(
-        density,
-        origin="lower",
-        extent=pixel_extent(frame, density.shape),
-        cmap=_DENSITY_COLORS,
-        vmin=0.0,
-        interpolation="nearest",
-    )
-    bar = axes.inset_axes((1.03, 0.0, 0.04, 1.0))
-    figure.colorbar(image, cax=bar, label="density q(z), per unit of area")
-    handles: list[Patch | Line2D] = [
-        Patch(color=image.get_cmap()(0.7), label="q(z), aggregate posterior"),
-        draw_contours(axes, prior_density, frame),
+    handles = [
+        draw_density(axes, density, extent),
+        draw_contours(axes, prior_density, extent),
     ]
-    axes.set(
-        xlim=frame[:2],
-        ylim=frame[2:],
-        aspect="equal",
-        xlabel="latent dimension 1",
-        ylabel="latent dimension 2",
-    )
-    axes.set_title(
-        "Aggregate posterior and prior" if title is None else title,
-        pad=None if means is None else 16,
-    )
-    if means is not None:
-        _draw_means(axes, means, labels)
+    bar = axes.inset_axes((1.03, 0.0, 0.04, 1.0))
+    figure.colorbar(axes.images[0], cax=bar, label="density q(z), per unit of area")
+    axes.set(aspect="equal", xlabel="latent dimension 1", ylabel="latent dimension 2")
+    axes.set_title(title, pad=16)
+    _draw_means(axes, means, labels)
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 
 
 @mpl.rc_context(STYLE)
 def latent_marginals(
-    codes: ArrayLike,
-    prior_samples: ArrayLike,
-    means: ArrayLike | None = None,
-    title: str | None = None,
+    codes: np.ndarray, prior_samples: np.ndarray, means: np.ndarray, title: str
 ) -> Figure:
     """Draws histograms of samples of q(z) and of p(z) for up to twelve dimensions.
 
@@ -119,27 +80,14 @@ def latent_marginals(
     Args:
         codes: [n, latent_dim] samples of q(z), such as one of each posterior.
         prior_samples: [m, latent_dim] samples of the prior.
-        means: [k, latent_dim] posterior means, which give the order; by default the
-            codes themselves.
-        title: The heading; by default it says what is seen.
-
-    Raises:
-        InputError: If an array has another rank or width, or a value is not finite.
+        means: [k, latent_dim] posterior means, which give the order.
+        title: The heading.
 
     Example:
         >>> rng = np.random.default_rng(0)
         >>> codes, samples = rng.normal(size=(2, 1000, 50))
-        >>> figure = latent_marginals(codes, samples)
+        >>> figure = latent_marginals(codes, samples, codes, "a normal prior")
     """
-    codes = as_finite("codes", codes, "[n, latent_dim]")
-    samples = as_finite("prior_samples", prior_samples, "[m, latent_dim]")
-    means = codes if means is None else as_finite("means", means, "[k, latent_dim]")
-    check_equal_shapes(
-        "rows of codes, prior_samples and means",
-        codes.shape[1:],
-        samples.shape[1:],
-        means.shape[1:],
-    )
     deviations = means.std(axis=0)
     order = np.argsort(-deviations, kind="stable")[:_MOST_PANELS]
     width, height = min(len(order), _PANEL_COLUMNS), -(-len(order) // _PANEL_COLUMNS)
@@ -148,9 +96,9 @@ def latent_marginals(
     )
     panels = figure.subplots(height, width, squeeze=False).ravel()
     for panel, dimension in zip(panels, order, strict=False):
-        draw_marginal(panel, codes[:, dimension], samples[:, dimension])
+        draw_marginal(panel, codes[:, dimension], prior_samples[:, dimension])
         panel.set_title(
-            f"$z_{{{dimension + 1}}}$, sd of means {deviations[dimension]:#.2g}"
+            f"{dimension_name(dimension)}, sd of means {deviations[dimension]:#.2g}"
         )
     for panel in panels[len(order) :]:
         panel.remove()
@@ -161,39 +109,25 @@ def latent_marginals(
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2
     )
-    figure.suptitle(
-        f"Marginals of q(z) and p(z), most active dimensions first "
-        f"({len(order)} of {codes.shape[1]})"
-        if title is None
-        else title
-    )
+    figure.suptitle(title)
     return figure
 
 
-def _draw_means(axes: Axes, means: ArrayLike, labels: ArrayLike | None) -> None:
+def _draw_means(axes: Axes, means: np.ndarray, labels: np.ndarray | None) -> None:
     """Draws posterior means, a colour and marker for each class, and their legend."""
-    points = as_finite("means", means, "[n, 2]")
-    classes = np.zeros(len(points)) if labels is None else np.asarray(labels)
-    if points.shape[1] != 2 or classes.shape != points.shape[:1]:
-        raise InputError(
-            "means must have the shape [n, 2] and labels [n]; received "
-            f"{list(points.shape)} and {list(classes.shape)}; "
-            "pass the means and labels of the same rows"
-        )
-    shown = spread_indices(len(points), _MOST_POINTS)
+    shown = spread_indices(len(means), _MOST_POINTS)
+    classes = np.zeros(len(means)) if labels is None else labels
     names = np.unique(classes)
     legend = [f"class {name}" for name in names]
     if labels is None or len(names) > len(CLASS_COLORS):
-        classes, names = np.zeros(len(points)), np.zeros(1)
+        classes, names = np.zeros(len(means)), np.zeros(1)
         legend = ["posterior means"]
     (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
-    inside = (points >= (x0, y0)) & (points <= (x1, y1))
+    inside = (means >= (x0, y0)) & (means <= (x1, y1))
     outside = np.count_nonzero(~inside[shown].all(axis=1))
     for index, name in enumerate(names):
-        mine = points[shown[classes[shown] == name]]
         axes.plot(
-            mine[:, 0],
-            mine[:, 1],
+            *means[shown[classes[shown] == name]].T,
             linestyle="none",
             color=CLASS_COLORS[index],
             marker=CLASS_MARKERS[index],
@@ -203,6 +137,6 @@ def _draw_means(axes: Axes, means: ArrayLike, labels: ArrayLike | None) -> None:
             label=legend[index],
         )
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=5)
-    note = f"points: posterior means, {describe_count(len(shown), len(points))}"
+    note = f"points: posterior means, {describe_count(len(shown), len(means))}"
     note += f", {outside} outside the frame" if outside else ""
     axes.text(0, 1.02, note, transform=axes.transAxes, fontsize=7, color=NOTE_COLOR)

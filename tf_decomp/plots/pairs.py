@@ -2,38 +2,34 @@
 """Aggregate posterior against prior in single latent dimensions and pairs of them."""
 
 import itertools
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from numpy.typing import ArrayLike
 
-from tf_decomp.errors import InputError
-from tf_decomp.plots.checks import FloatArray, as_finite, check_equal_shapes
-from tf_decomp.plots.densities import kernel_width, normal_shares, pair_density
-from tf_decomp.plots.densities_ import (
+from tf_decomp.plots.arrays import dimension_name
+from tf_decomp.plots.densities import (
     DENSITY_COLORS,
     ESTIMATED_MASSES,
     draw_contours,
     draw_density,
     draw_marginal,
+    kernel_width,
+    normal_shares,
+    pair_density,
     widen,
 )
 from tf_decomp.plots.style import MODEL_COLOR, STYLE
 
 _PAIR_GRID = 81
-_MOST_PAIRED = 4
-_MOST_GIVEN = 6
 
 
 @mpl.rc_context(STYLE)
 def pairwise_marginals(
-    codes: ArrayLike,
-    prior_samples: ArrayLike,
-    dimensions: ArrayLike | None = None,
-    title: str | None = None,
+    codes: np.ndarray, prior_samples: np.ndarray, dimensions: Sequence[int] | np.ndarray
 ) -> Figure:
     """Draws q(z) against p(z) for single latent dimensions and pairs of them.
 
@@ -45,33 +41,19 @@ def pairwise_marginals(
     Args:
         codes: [n, latent_dim] samples of q(z), such as one of each posterior.
         prior_samples: [m, latent_dim] samples of the prior.
-        dimensions: [k] indices of at most six latent dimensions, counted from 0 (the
-            labels count from 1); by default the four with the largest standard
-            deviation of the codes, in falling order.
-        title: The heading; by default it says what is seen.
-
-    Raises:
-        InputError: If an array has another rank or width, a value is not finite, or
-            a dimension does not exist or is named twice.
+        dimensions: Indices of a few latent dimensions, counted from 0 (the labels
+            count from 1).
 
     Example:
         >>> codes, samples = np.random.default_rng(0).normal(size=(2, 1000, 50))
-        >>> figure = pairwise_marginals(codes, samples)
+        >>> figure = pairwise_marginals(codes, samples, [0, 7, 3])
     """
-    codes = as_finite("codes", codes, "[n, latent_dim]")
-    samples = as_finite("prior_samples", prior_samples, "[m, latent_dim]")
-    check_equal_shapes(
-        "rows of codes and prior_samples", codes.shape[1:], samples.shape[1:]
-    )
-    chosen = _as_dimensions(dimensions, codes)
-    latent_dim = codes.shape[1]
-    codes, samples = codes[:, chosen], samples[:, chosen]
-    names = [f"$z_{{{dimension + 1}}}$" for dimension in chosen]
-    count = len(names)
-    figure = Figure(
-        figsize=(1.8 * max(count, 2) + 0.5, 1.8 * max(count, 2) + 0.9),
-        layout="constrained",
-    )
+    chosen = list(dimensions)
+    names = [dimension_name(dimension) for dimension in chosen]
+    count, latent_dim = len(names), codes.shape[1]
+    codes, samples = codes[:, chosen], prior_samples[:, chosen]
+    side = 1.8 * max(count, 2)
+    figure = Figure(figsize=(side + 0.5, side + 0.9), layout="constrained")
     panels = figure.subplots(count, count, squeeze=False, sharex="col")
     for row, name in enumerate(names):
         draw_marginal(panels[row, row], codes[:, row], samples[:, row])
@@ -87,27 +69,11 @@ def pairwise_marginals(
             "p(z), contours around 50, 90 % of its mass, where they fit",
         ]
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
-    heading = f"q(z) against p(z), {count} of {latent_dim} latent dimensions"
-    figure.suptitle(heading if title is None else title)
+    figure.suptitle(f"q(z) against p(z), {count} of {latent_dim} latent dimensions")
     return figure
 
 
-def _as_dimensions(value: ArrayLike | None, codes: FloatArray) -> list[int]:
-    """Returns the indices of latent dimensions, by default the most varying ones."""
-    if value is None:
-        widest = np.argsort(-codes.std(axis=0), kind="stable")
-        return widest[:_MOST_PAIRED].tolist()
-    numbers = as_finite("dimensions", value, "[k]").tolist()
-    unknown = set(numbers) - set(range(codes.shape[1]))
-    if unknown or len(set(numbers)) < len(numbers) or len(numbers) > _MOST_GIVEN:
-        raise InputError(
-            f"dimensions must be at most {_MOST_GIVEN} different indices from 0 to "
-            f"{codes.shape[1] - 1}; received {numbers}; give columns of codes"
-        )
-    return [int(number) for number in numbers]
-
-
-def _draw_pairs(panels: np.ndarray, codes: FloatArray, samples: FloatArray) -> None:
+def _draw_pairs(panels: np.ndarray, codes: np.ndarray, samples: np.ndarray) -> None:
     """Draws the pairs below a diagonal of histograms, whose ranges get a margin."""
     diagonal = panels.diagonal()
     for panel in diagonal:
@@ -125,7 +91,6 @@ def _draw_pairs(panels: np.ndarray, codes: FloatArray, samples: FloatArray) -> N
         draw_density(panel, pair_density(aggregate[column], aggregate[row]), frame)
         density = pair_density(prior[column], prior[row])
         draw_contours(panel, density, frame, ESTIMATED_MASSES)
-        panel.set(xlim=frame[:2], ylim=frame[2:])
         panels[column, row].remove()
 
 

@@ -5,58 +5,86 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
-from tf_decomp.errors import InputError
-from tf_decomp.plots.checks import FloatArray, as_finite
-from tf_decomp.plots.style import PIXELS_PER_INCH
+from tf_decomp.plots.style import NOTE_COLOR, PIXELS_PER_INCH
 
 _CELL_PIXELS = 100
 _GAP = 4
-_GROUP_GAP = 16
+_WIDE_GAP = 16
+_CAPTION_PIXELS = 20
 _MARGIN = 0.3  # inches
 
 
 class Sheet(NamedTuple):
-    """A sheet of images, ready to be drawn.
+    """Images in rows and columns, ready to be drawn.
 
-    Args:
+    Attributes:
         pixels: [height, width, 3] in [0, 1], white between the images.
         row_centres: [rows] vertical positions of the images' centres, in pixels.
+        column_centres: [columns] their horizontal positions.
+        caption_top: From an image's centre to its caption, in pixels.
         title: What is seen.
-        row_labels: A label for each row of images, or none.
+        row_labels: A label for each row, or none.
+        column_labels: A label for each column, or none.
+        captions: A text below each image, row by row, or none.
     """
 
-    pixels: FloatArray
-    row_centres: FloatArray
+    pixels: np.ndarray
+    row_centres: np.ndarray
+    column_centres: np.ndarray
+    caption_top: float
     title: str
-    row_labels: Sequence[str] = ()
+    row_labels: Sequence[str]
+    column_labels: Sequence[str]
+    captions: Sequence[str]
 
 
-def as_images(name: str, value: ArrayLike) -> FloatArray:
-    """Returns images as colours [n, height, width, 3], clipped to [0, 1].
-
-    Grey images get three equal channels. Of images with neither 1 nor 3 channels
-    the first channel is shown.
+def make_sheet(
+    images: np.ndarray,
+    columns: int,
+    title: str = "",
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    captions: Sequence[str] = (),
+    wide_gaps: Sequence[int] = (),
+) -> Sheet:
+    """Returns a sheet of images in rows, read like text.
 
     Args:
-        name: What the caller calls the array, for the message.
-        value: [n, height, width, channels] with values in [0, 1].
-
-    Raises:
-        InputError: If the rank is not 4, a value is not finite, or the values are
-            integers above 1.
+        images: [n, height, width, channels] in [0, 1], beyond which they are clipped;
+            of neither 1 nor 3 channels the first one is shown.
+        columns: The number of images in a row.
+        title: What is seen.
+        row_labels: A label for each row, or none.
+        column_labels: A label for each column, or none.
+        captions: A text below each image, or none.
+        wide_gaps: The rows above which the gap is wider.
     """
-    raw = np.asarray(value)
-    images = as_finite(name, raw, "[n, height, width, channels]")
-    if raw.dtype.kind in "iu" and images.max() > 1:
-        raise InputError(
-            f"{name} must hold values in [0, 1]; received {raw.dtype} up to "
-            f"{images.max():.0f}; divide by 255"
-        )
-    images = np.clip(images, 0.0, 1.0)
-    return images if images.shape[-1] == 3 else np.repeat(images[..., :1], 3, axis=-1)
+    factor = _upscaling(images.shape[2])
+    colours = images if images.shape[-1] == 3 else images[..., :1].repeat(3, axis=-1)
+    tiles = np.clip(colours, 0, 1).repeat(factor, axis=1).repeat(factor, axis=2)
+    count, height, width, _ = tiles.shape
+    strip = _CAPTION_PIXELS if captions else 0
+    steps = np.full(-(-count // columns), height + strip + _GAP)
+    steps[list(wide_gaps)] += _WIDE_GAP - _GAP
+    steps[0] = 0
+    tops, lefts = np.cumsum(steps), np.arange(columns) * (width + _GAP)
+    pixels = np.ones((tops[-1] + height + strip, lefts[-1] + width, 3))
+    for index, tile in enumerate(tiles):
+        top, left = tops[index // columns], lefts[index % columns]
+        pixels[top : top + height, left : left + width] = tile
+    return Sheet(
+        pixels,
+        tops + (height - 1) / 2,
+        lefts + (width - 1) / 2,
+        height / 2,
+        title,
+        row_labels,
+        column_labels,
+        captions,
+    )
 
 
 def columns_for(image_width: int, sheet_width: int) -> int:
@@ -66,45 +94,37 @@ def columns_for(image_width: int, sheet_width: int) -> int:
         image_width: The width of an image, in its own pixels.
         sheet_width: The width of the sheet, in pixels of the figure.
     """
-    return max(
-        1, (sheet_width + _GAP) // (_upscaling(image_width) * image_width + _GAP)
-    )
+    tile = _upscaling(image_width) * image_width
+    return max(1, (sheet_width + _GAP) // (tile + _GAP))
 
 
-def make_sheet(
-    images: FloatArray,
-    columns: int,
-    title: str,
-    row_labels: Sequence[str] = ("",),
-) -> Sheet:
-    """Returns a sheet of images in rows, read like text.
+def draw_sheet(axes: Axes, sheet: Sheet) -> None:
+    """Draws a sheet with its labels.
 
     Args:
-        images: [n, height, width, 3] in [0, 1].
-        columns: The number of images in a row.
-        title: What is seen.
-        row_labels: The labels of the rows of one group; groups repeat, with a wider
-            gap between them.
+        axes: Where to draw.
+        sheet: What to draw.
     """
-    factor = _upscaling(images.shape[2])
-    images = images.repeat(factor, axis=1).repeat(factor, axis=2)
-    count, height, width, _ = images.shape
-    rows = -(-count // columns)
-    group = np.arange(rows) // len(row_labels)
-    wider = _GROUP_GAP - _GAP if len(row_labels) > 1 else 0
-    tops = np.arange(rows) * (height + _GAP) + group * wider
-    pixels = np.ones(
-        (tops[-1] + height, columns * width + (columns - 1) * _GAP, 3), np.float64
-    )
-    for index, image in enumerate(images):
-        top, left = tops[index // columns], index % columns * (width + _GAP)
-        pixels[top : top + height, left : left + width] = image
-    return Sheet(
-        pixels,
-        tops + (height - 1) / 2,
-        title,
-        [row_labels[row % len(row_labels)] for row in range(rows)],
-    )
+    axes.imshow(sheet.pixels, interpolation="nearest")
+    axes.spines[:].set_visible(False)
+    names = sheet.column_labels, sheet.row_labels
+    axes.set_xticks(sheet.column_centres[: len(names[0])], names[0])
+    axes.set_yticks(sheet.row_centres[: len(names[1])], names[1])
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.set_title(sheet.title)
+    for index, caption in enumerate(sheet.captions):
+        row, column = divmod(index, len(sheet.column_centres))
+        axes.text(
+            sheet.column_centres[column],
+            sheet.row_centres[row] + sheet.caption_top,
+            caption,
+            fontsize=6,
+            color=NOTE_COLOR,
+            ha="center",
+            va="top",
+            in_layout=False,  # of so many texts, a third of the drawing time
+        )
 
 
 def draw_sheets(sheets: Sequence[Sheet], title: str | None = None) -> Figure:
@@ -124,15 +144,8 @@ def draw_sheets(sheets: Sequence[Sheet], title: str | None = None) -> Figure:
     left = _MARGIN
     for sheet, (down, across) in zip(sheets, sizes, strict=True):
         bottom = height - top - down
-        axes = figure.add_axes(
-            (left / width, bottom / height, across / width, down / height)
-        )
-        axes.imshow(sheet.pixels, interpolation="nearest")
-        axes.spines[:].set_visible(False)
-        axes.set_xticks([])
-        axes.set_yticks(sheet.row_centres, sheet.row_labels)
-        axes.tick_params(length=0)
-        axes.set_title(sheet.title)
+        place = left / width, bottom / height, across / width, down / height
+        draw_sheet(figure.add_axes(place), sheet)
         left += across + _MARGIN
     return figure
 

@@ -5,14 +5,12 @@ Colours are those of Okabe and Ito (2008), which stay apart for readers with any
 common colour vision deficiency; line style or marker always repeats the message.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from tf_decomp.errors import InputError
 from tf_decomp.files import write_atomically
 
 DATA_COLOR = "#0072B2"  # data, training split, q(z): what was observed
@@ -77,7 +75,7 @@ _METADATA: dict[str, dict[str, str | None]] = {
 }
 
 
-def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Writes a figure as .png (150 dots per inch) or .svg, with little margin.
 
     The file appears whole or not at all: it is written under another name in the
@@ -88,30 +86,21 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
         figure: The figure.
         path: Where to write; the suffix, .png or .svg, gives the format.
 
-    Raises:
-        InputError: If the suffix is another one.
-
     Example:
-        >>> figure = training_curves({"epoch": [1, 2], "loss": [3.0, 2.5]})
-        >>> save_figure(figure, "plots/training_curves.png")
+        >>> epoch, loss = np.array([[1.0, 2.0], [3.0, 2.5]])
+        >>> figure = training_curves({"epoch": epoch, "loss": loss})
+        >>> save_figure(figure, Path("plots/training_curves.png"))
     """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in _METADATA:
-        raise InputError(
-            f"a figure is saved as .png or .svg; received {path.name!r}; "
-            "change the suffix"
-        )
 
     def write(name: Path) -> None:
         # Ticks are made while drawing, so the style is needed here once more.
         with mpl.rc_context(STYLE):
             figure.savefig(
                 name,
-                format=suffix[1:],
+                format=path.suffix[1:],
                 dpi=PIXELS_PER_INCH,
                 bbox_inches="tight",
-                metadata=_METADATA[suffix],
+                metadata=_METADATA[path.suffix],
             )
 
     write_atomically(path, write)

@@ -8,10 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
 
-from tf_decomp.errors import InputError
-from tf_decomp.plots.checks import FloatArray, as_floats, check_equal_shapes
 from tf_decomp.plots.style import DATA_COLOR, MODEL_COLOR, NOTE_COLOR, STYLE
 
 _TERMS = ("loss", "elbo", "log_likelihood", "kl", "divergence")
@@ -22,6 +19,7 @@ _TITLES = {
     "kl": r"KL$(q(z|x)\,\|\,p(z))$",
     "divergence": r"$D(q(z), p(z))$",
 }
+_UNITS = dict.fromkeys(_TERMS, "nats") | {"divergence": "nats (MMD: no unit)"}
 _TEST_PREFIX = "val_"
 _PANEL_INCHES = (3.1, 2.3)
 _FEW_ROWS = 10
@@ -31,9 +29,7 @@ _SMALLEST_SHARE = 0.25
 
 @mpl.rc_context(STYLE)
 def training_curves(
-    history: Mapping[str, ArrayLike],
-    units: Mapping[str, str] | None = None,
-    title: str | None = None,
+    history: Mapping[str, np.ndarray], title: str | None = None
 ) -> Figure:
     """Draws every term against the epoch, training and test split in one panel.
 
@@ -47,22 +43,16 @@ def training_curves(
             test split's `val_loss` and so on. NaN means not computed; a term that
             is NaN throughout has no panel, an infinite value is left out and
             counted in the panel.
-        units: The unit of a term by its name, without `val_`. The five terms above
-            have "nats" unless given; the MMD, as `divergence`, has no unit.
         title: The heading, or None.
 
-    Raises:
-        InputError: If `epoch` is missing or not ascending, lengths differ, or no
-            term has a value.
-
     Example:
-        >>> figure = training_curves({"epoch": [1, 2], "loss": [3.0, 2.5]})
+        >>> epoch, loss = np.array([[1.0, 2.0], [3.0, 2.5]])
+        >>> figure = training_curves({"epoch": epoch, "loss": loss})
         >>> figure.axes[0].get_ylabel()
         'nats'
     """
-    epochs, columns = _checked(history)
+    columns = {name: column for name, column in history.items() if name != "epoch"}
     terms = _terms_with_values(columns)
-    unit_of = dict.fromkeys(_TERMS, "nats") | dict(units or {})
     width, height = min(len(terms), 3), -(-len(terms) // 3)
     figure = Figure(
         figsize=(_PANEL_INCHES[0] * width, _PANEL_INCHES[1] * height + 0.4),
@@ -70,8 +60,8 @@ def training_curves(
     )
     panels = figure.subplots(height, width, squeeze=False).ravel()
     for panel, term in zip(panels, terms, strict=False):
-        _draw_term(panel, term, epochs, columns)
-        panel.set_ylabel(unit_of.get(term, "value"))
+        _draw_term(panel, term, history["epoch"], columns)
+        panel.set_ylabel(_UNITS.get(term, "value"))
     for panel in panels[len(terms) :]:
         panel.remove()
     _draw_legend(figure, panels[: len(terms)])
@@ -80,31 +70,7 @@ def training_curves(
     return figure
 
 
-def _checked(
-    history: Mapping[str, ArrayLike],
-) -> tuple[FloatArray, dict[str, FloatArray]]:
-    """Returns the epochs and the other columns, all of one length."""
-    if "epoch" not in history:
-        raise InputError(
-            f"history must have the key 'epoch'; received {sorted(history)}; "
-            "add the last epoch of each row, counted from 1"
-        )
-    columns = {
-        name: as_floats(name, column, "[rows]") for name, column in history.items()
-    }
-    epochs = columns.pop("epoch")
-    for name, column in columns.items():
-        check_equal_shapes(f"epoch and {name}", epochs.shape, column.shape)
-    # NaN fails this comparison too.
-    if not (epochs[0] >= 1 and np.all(np.diff(epochs) > 0)):
-        raise InputError(
-            f"epoch must ascend from 1 or more; received {epochs.tolist()[:5]}...; "
-            "sort the rows"
-        )
-    return epochs, columns
-
-
-def _terms_with_values(columns: Mapping[str, FloatArray]) -> list[str]:
+def _terms_with_values(columns: Mapping[str, np.ndarray]) -> list[str]:
     """Returns the terms that have a finite value, those of the objective first."""
     present = [
         name.removeprefix(_TEST_PREFIX)
@@ -113,16 +79,11 @@ def _terms_with_values(columns: Mapping[str, FloatArray]) -> list[str]:
     ]
     terms = [term for term in _TERMS if term in present]
     terms += [term for term in dict.fromkeys(present) if term not in _TERMS]
-    if not terms:
-        raise InputError(
-            "history must have a term with a finite value; "
-            f"received {sorted(columns)}; pass at least one computed term"
-        )
     return terms
 
 
 def _draw_term(
-    panel: Axes, term: str, epochs: FloatArray, columns: Mapping[str, FloatArray]
+    panel: Axes, term: str, epochs: np.ndarray, columns: Mapping[str, np.ndarray]
 ) -> None:
     """Draws one term of both splits, as far as they have values."""
     absent = np.full(epochs.shape, np.nan)
@@ -153,7 +114,7 @@ def _draw_term(
     panel.grid(True)
 
 
-def _cut_axis(panel: Axes, epochs: FloatArray, values: FloatArray) -> str:
+def _cut_axis(panel: Axes, epochs: np.ndarray, values: np.ndarray) -> str:
     """Cuts the vertical axis if the start dominates it; returns what to say."""
     infinite = np.count_nonzero(np.isinf(values))
     notes = [f"{infinite} infinite left out"] if infinite else []

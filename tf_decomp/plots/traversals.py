@@ -1,43 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the decoder makes of one latent dimension after another: traversals."""
+"""What the decoder makes of one latent dimension after another, still and moving."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
+from PIL import Image
 
-from tf_decomp.errors import InputError
-from tf_decomp.plots.checks import (
-    FloatArray,
-    as_finite,
-    check_equal_shapes,
+from tf_decomp.files import write_atomically
+from tf_decomp.plots.arrays import (
     describe_count,
+    dimension_name,
+    percent,
     spread_indices,
 )
-from tf_decomp.plots.sheets import as_images, draw_sheets, make_sheet
-from tf_decomp.plots.steps import as_quantiles, dimension_names, percent
-from tf_decomp.plots.style import NOTE_COLOR, STYLE
+from tf_decomp.plots.sheets import columns_for, draw_sheets, make_sheet
+from tf_decomp.plots.style import STYLE
 
-_STRIP_PIXELS = 20  # under an image, for the value of z_d
 _PANEL_COLUMNS = 4
 _MOST_POINTS = 2000
 _MOST_TICKS = 11
 _LAST_COLOR = 0.92  # of viridis: its yellow end is too light for white paper
+_GIF_WIDTH = 700
+_GIF_MILLISECONDS = 120
 
 
 @mpl.rc_context(STYLE)
 def traversals(
-    frames: ArrayLike,
-    dimensions: ArrayLike,
-    positions: ArrayLike,
-    quantiles: ArrayLike,
-    x: ArrayLike | None = None,
-    title: str | None = None,
+    frames: np.ndarray,
+    dimensions: Sequence[int] | np.ndarray,
+    positions: np.ndarray,
+    quantiles: np.ndarray,
+    x: np.ndarray | None = None,
 ) -> Figure:
     """Draws what is decoded while one latent dimension runs over the prior's quantiles.
 
@@ -56,111 +56,97 @@ def traversals(
             in (0, 1).
         x: [n, 2] data, drawn in grey behind decoded points (at most 2,000, evenly
             spread over the rows); not used for images and longer vectors.
-        title: The heading; by default it says what is seen.
-
-    Raises:
-        InputError: If shapes do not fit together, a value is not finite, or the
-            quantiles do not ascend in (0, 1).
 
     Example:
         >>> quantiles = np.array([0.01, 0.1, 0.5, 0.9, 0.99])
         >>> z = np.array([[-2.33, -1.28, 0.0, 1.28, 2.33]])
         >>> figure = traversals(np.stack([z, z**2], -1), [0], z, quantiles)
     """
-    frames = np.asarray(frames)
-    if frames.ndim not in (3, 5) or frames.size == 0:
-        raise InputError(
-            "frames must be images [num_dims, num_steps, height, width, channels] or "
-            "vectors [num_dims, num_steps, data_dim], not empty; received shape "
-            f"{list(frames.shape)}; reshape it"
-        )
-    names = dimension_names(dimensions, len(frames))
-    steps = as_quantiles(quantiles)
-    positions = as_finite("positions", positions, "[num_dims, num_steps]")
-    check_equal_shapes(
-        "leading axes of frames, positions and (dimensions, quantiles)",
-        frames.shape[:2],
-        positions.shape,
-        (len(names), len(steps)),
-    )
+    names = [dimension_name(dimension) for dimension in dimensions]
     values = [_three_digits(row) for row in positions]
+    heading = "Decoded along quantiles of the prior, one latent dimension a "
     if frames.ndim == 5:
-        heading = "Decoded along quantiles of the prior, one latent dimension a row"
-        figure = _image_rows(frames, names, [percent(q) for q in steps], values)
-        figure.axes[0].set_title(heading if title is None else title)
-        return figure
-    vectors = as_finite("frames", frames, "[num_dims, num_steps, data_dim]")
+        sheet = make_sheet(
+            frames.reshape(-1, *frames.shape[2:]),
+            len(quantiles),
+            f"{heading}row",
+            names,
+            [percent(quantile) for quantile in quantiles],
+            [value for row in values for value in row],
+        )
+        return draw_sheets([sheet])
     titles = [
         f"{name}, from {row[0]} to {row[-1]}"
         for name, row in zip(names, values, strict=True)
     ]
-    figure = _vector_panels(vectors, titles, steps, x)
-    heading = "Decoded along quantiles of the prior, one latent dimension a panel"
-    figure.suptitle(heading if title is None else title)
+    figure = _vector_panels(frames, titles, quantiles, x)
+    figure.suptitle(f"{heading}panel")
     return figure
 
 
-def _three_digits(values: FloatArray) -> list[str]:
+@mpl.rc_context(STYLE)
+def save_traversal_gif(
+    frames: np.ndarray,
+    path: Path,
+    dimensions: Sequence[int] | np.ndarray,
+    quantiles: np.ndarray,
+) -> None:
+    """Writes image traversals as an animated GIF that runs to and fro without end.
+
+    The dimensions stand beside one another, each over its name; a frame is one
+    quantile of the prior, named at the top. There are 2 num_steps - 2 frames, each
+    seen for 0.12 s. The file appears whole or not at all, as in `save_figure`.
+
+    Args:
+        frames: [num_dims, num_steps, height, width, channels] images in [0, 1].
+        path: Where to write.
+        dimensions: [num_dims] indices of the latent dimensions, counted from 0; the
+            file, as all figures, counts from 1.
+        quantiles: [num_steps] the prior's probabilities, ascending in (0, 1).
+
+    Example:
+        >>> frames = np.random.default_rng(0).random((2, 3, 28, 28, 1))
+        >>> path = Path("traversals.gif")
+        >>> save_traversal_gif(frames, path, [0, 6], np.array([0.1, 0.5, 0.9]))
+    """
+    names = [dimension_name(dimension) for dimension in dimensions]
+    fitting = columns_for(frames.shape[3], _GIF_WIDTH)
+    columns = max(2, min(len(names), fitting))  # two are as wide as the title
+    pages = []
+    for step, quantile in enumerate(quantiles):
+        title = f"prior's quantile {percent(quantile)}"
+        sheet = make_sheet(frames[:, step], columns, title, captions=names)
+        canvas = FigureCanvasAgg(draw_sheets([sheet]))
+        canvas.draw()
+        page = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        # 256 greys are kept exactly.
+        pages.append(page if frames.shape[-1] == 3 else page.convert("L"))
+    pages += pages[-2:0:-1]
+
+    def write(name: Path) -> None:
+        pages[0].save(
+            name,
+            format="GIF",
+            save_all=True,
+            append_images=pages[1:],
+            duration=_GIF_MILLISECONDS,
+            loop=0,
+        )
+
+    write_atomically(path, write)
+
+
+def _three_digits(values: np.ndarray) -> list[str]:
     """Returns numbers of three digits; what is nothing beside the largest is 0."""
     seen = np.where(np.abs(values) < 5e-4 * np.abs(values).max(), 0.0, values)
     return [f"{value:.3g}".replace("-", "\N{MINUS SIGN}") for value in seen]
 
 
-def _image_rows(
-    frames: np.ndarray,
-    names: Sequence[str],
-    headings: Sequence[str],
-    values: Sequence[Sequence[str]],
-) -> Figure:
-    """Draws a row of images for each dimension, the value of z_d under each."""
-    columns = frames.shape[1]
-    images = as_images("frames", frames.reshape(-1, *frames.shape[2:]))
-    height = make_sheet(images[:1], 1, "").pixels.shape[0]
-    strip = -(-_STRIP_PIXELS * images.shape[1] // height)
-    padded = np.pad(images, ((0, 0), (0, strip), (0, 0), (0, 0)), constant_values=1.0)
-    sheet = make_sheet(padded, columns, "")
-    below = (sheet.row_centres[0] * 2 + 1 - height) / 2  # half the strip
-    sheet = sheet._replace(row_centres=sheet.row_centres - below)
-    figure = draw_sheets([sheet])
-    axes = figure.axes[0]
-    axes.set_yticks(sheet.row_centres, names)
-    label_columns(axes, images, headings)
-    for centre, row in zip(sheet.row_centres, values, strict=True):
-        for across, value in zip(axes.get_xticks(), row, strict=True):
-            axes.text(
-                across,
-                centre + height / 2,
-                value,
-                fontsize=6,
-                color=NOTE_COLOR,
-                ha="center",
-                va="top",
-                in_layout=False,  # of so many texts, a third of the drawing time
-            )
-    return figure
-
-
-def label_columns(axes: Axes, images: FloatArray, headings: Sequence[str]) -> None:
-    """Names the columns of a sheet of images above its first row.
-
-    Args:
-        axes: On which the sheet is drawn.
-        images: [n, height, width, 3] images of the sheet's size.
-        headings: A name for each column.
-    """
-    half = make_sheet(images[:1], 1, "").pixels.shape[1] / 2
-    right = axes.get_xlim()[1]
-    centres = np.linspace(half, right + 0.5 - half, len(headings)) - 0.5
-    axes.set_xticks(centres, headings)
-    axes.xaxis.tick_top()
-    axes.tick_params(length=0)
-
-
 def _vector_panels(
-    vectors: FloatArray,
+    vectors: np.ndarray,
     titles: Sequence[str],
-    quantiles: FloatArray,
-    x: ArrayLike | None,
+    quantiles: np.ndarray,
+    x: np.ndarray | None,
 ) -> Figure:
     """Draws a panel of points or lines for each dimension, and the quantiles' bar."""
     count, steps, data_dim = vectors.shape
@@ -201,14 +187,12 @@ def _vector_panels(
 
 
 def _draw_curve(
-    panel: Axes, points: FloatArray, colors: ListedColormap, x: ArrayLike | None
+    panel: Axes, points: np.ndarray, colors: ListedColormap, x: np.ndarray | None
 ) -> None:
     """Draws decoded 2-d points joined by lines, over data in grey."""
     if x is not None:
-        data = as_finite("x", x, "[n, 2]")
-        check_equal_shapes("vectors of frames and x", (2,), data.shape[1:])
-        shown = data[spread_indices(len(data), _MOST_POINTS)]
-        label = f"data, {describe_count(len(shown), len(data))}"
+        shown = x[spread_indices(len(x), _MOST_POINTS)]
+        label = f"data, {describe_count(len(shown), len(x))}"
         panel.plot(*shown.T, ".", color="#C8C8C8", markersize=1.5, label=label)
     shades = colors(np.arange(len(points)))
     pairs = np.stack([points[:-1], points[1:]], axis=1)
@@ -220,7 +204,7 @@ def _draw_curve(
     panel.label_outer()
 
 
-def _draw_lines(panel: Axes, vectors: FloatArray, colors: ListedColormap) -> None:
+def _draw_lines(panel: Axes, vectors: np.ndarray, colors: ListedColormap) -> None:
     """Draws decoded vectors as lines over their dimensions."""
     places = np.arange(1, vectors.shape[1] + 1)
     for index, vector in enumerate(vectors):

@@ -4,11 +4,19 @@
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from paper.statistics import Row
 from tf_decomp.errors import InputError
 from tf_decomp.files import write_atomically
 
+# A line of data.csv: names to numbers and texts; an empty cell is not there.
+Row = Mapping[str, Any]
+
+# What tells the cells of a figure apart.
+_CELL = (
+    *("panel", "prior", "df", "gamma", "spike_variance", "alpha", "beta"),
+    *("epochs", "max_train_examples"),
+)
 _TEXTS = {"scale", "kind", "panel", "prior", "part", "estimator", "class", "pixels"}
 _POINT = ("mean_1", "mean_2", "deviation_1", "deviation_2")
 _MATCH = (
@@ -87,7 +95,7 @@ def write_rows(path: Path, figure: str, rows: Sequence[Row]) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Reads a data.csv; empty cells are not in the rows.
+    """Returns the rows of a data.csv, none if there is none; without empty cells.
 
     Args:
         path: The file.
@@ -95,6 +103,8 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         InputError: A cell that should hold a number does not.
     """
+    if not path.exists():
+        return []
     with path.open(newline="", encoding="utf-8") as file:
         return [_row(path, cells) for cells in csv.DictReader(file)]
 
@@ -117,3 +127,38 @@ def _text(value: object) -> str:
         return value or ""
     number = float(value)  # type: ignore[arg-type]
     return str(int(number)) if number.is_integer() else f"{number:.7g}"
+
+
+def choose(rows: Sequence[Row], quantity: str, **settings: object) -> list[Row]:
+    """Returns the rows that have the quantity and these settings.
+
+    Args:
+        rows: Any.
+        quantity: A column.
+        **settings: A value, or a set of them.
+    """
+    sets = {k: v if isinstance(v, set) else {v} for k, v in settings.items()}
+    return [
+        row
+        for row in rows
+        if quantity in row and all(row.get(k) in v for k, v in sets.items())
+    ]
+
+
+def levels(rows: Sequence[Row], setting: str) -> list[float]:
+    """Returns the values of a setting in rising order.
+
+    Args:
+        rows: Any.
+        setting: A column; rows without it do not count.
+    """
+    return sorted({row[setting] for row in rows if setting in row})
+
+
+def count_networks(rows: Sequence[Row]) -> int:
+    """Returns the number of networks that rows of all kinds are of.
+
+    Args:
+        rows: With the columns of their cell, and a seed.
+    """
+    return len({(row["seed"], *(row.get(name) for name in _CELL)) for row in rows})

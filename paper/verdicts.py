@@ -10,8 +10,8 @@ from typing import Any
 from paper.claims import CLAIMS
 from paper.figures import FIGURES
 from paper.runs import whole_rounds
-from paper.statistics import Judged, Row
-from paper.tables import read_rows
+from paper.statistics import Judged
+from paper.table import Row, read_rows
 from tf_decomp.files import write_json
 
 NOT_RUN, INCOMPLETE = "not run yet", "incomplete"
@@ -47,14 +47,14 @@ def write_verdicts(results_dir: Path) -> list[dict[str, Any]]:
 
 
 def judge_claim(name: str, results_dir: Path) -> dict[str, Any]:
-    """Gives the entry of claims.json on one claim, without its history.
+    """Returns the entry of claims.json on one claim, without its history.
 
     Args:
         name: A key of CLAIMS.
         results_dir: Holds a folder for each figure.
     """
     claim = CLAIMS[name]
-    tables = {figure: _read(results_dir, figure) for figure in claim.figures}
+    tables = {f: read_rows(results_dir / f / "data.csv") for f in claim.figures}
     first = next((table for table in tables.values() if table), [])
     scale = first[0].get("scale", "") if first else None
     rows: list[Row] = []
@@ -88,13 +88,8 @@ def judge_claim(name: str, results_dir: Path) -> dict[str, Any]:
     }
 
 
-def _read(results_dir: Path, figure: str) -> list[Row]:
-    path = results_dir / figure / "data.csv"
-    return read_rows(path) if path.exists() else []
-
-
 def _ready(rows: Sequence[Row], figure: str, scale: str) -> tuple[list[Row], int, int]:
-    """Gives the rows of the planned networks, how many rounds are whole, and planned.
+    """Returns the rows of the planned networks, how many rounds are whole, and planned.
 
     Networks that were trained again to be drawn do not count twice.
     """
