@@ -21,7 +21,7 @@ class Estimate(NamedTuple):
 
 
 def mean_estimate(values: Any) -> Estimate:
-    """Gives the mean of independent numbers with its standard error.
+    """Returns the mean of independent numbers with its standard error.
 
     Infinite numbers give an infinite mean with an infinite error, never NaN.
 

@@ -12,9 +12,8 @@ from scipy import stats
 from sklearn.metrics import mutual_info_score
 
 from tf_decomp import metrics
-from tf_decomp.metrics import disentanglement_information, disentanglement_shares
-from tf_decomp.metrics.binned_information import bin_factors, information_estimates
-from tf_decomp.metrics.estimates import label_codes
+from tf_decomp.metrics import information
+from tf_decomp.metrics.scores import label_codes
 
 # Two balanced, independent factors of ten values each.
 FACTORS = np.stack(np.unravel_index(np.arange(1_000) % 100, (10, 10)), axis=1)
@@ -46,7 +45,7 @@ def test_votes_scored_on_themselves_flatter(train_votes: int) -> None:
     "metric", [metrics.mutual_information_gap, metrics.sap_score], ids=["gap", "sap"]
 )
 def test_standard_error_is_the_spread_over_data_sets(
-    metric: Callable[..., metrics.Estimate],
+    metric: Callable[..., metrics.Score],
 ) -> None:
     rng = np.random.default_rng(7)
     scores = []
@@ -77,18 +76,18 @@ def test_mutual_information_is_the_jackknife_of_known_tables() -> None:
         assert ours[0] == pytest.approx(expected, abs=1e-9)
     # The entropy of a uniform variable is larger than that of its sample.
     many = rng.integers(0, 40, (1_600, 1))
-    information = metrics.mutual_information(many, many)[0, 0]
-    assert information == pytest.approx(np.log(40), abs=3e-3)
-    assert information > mutual_info_score(many[:, 0], many[:, 0])
+    nats = metrics.mutual_information(many, many)[0, 0]
+    assert nats == pytest.approx(np.log(40), abs=3e-3)
+    assert nats > mutual_info_score(many[:, 0], many[:, 0])
 
 
 def test_mutual_information_of_independent_columns_is_none() -> None:
     rng = np.random.default_rng(0)
     classes, factors = rng.integers(0, 20, (1_000, 20)), rng.integers(0, 10, (1_000, 5))
-    information = metrics.mutual_information(classes, factors)
+    nats = metrics.mutual_information(classes, factors)
     plug_in = (20 - 1) * (10 - 1) / 2_000
-    assert information.mean() < 0.06 * plug_in
-    assert (information == 0.0).mean() >= 0.4
+    assert nats.mean() < 0.06 * plug_in
+    assert (nats == 0.0).mean() >= 0.4
 
 
 def mixed_codes(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -108,15 +107,16 @@ def noisy_codes(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
 def binned(metric: Callable[..., Any], *data: np.ndarray, seed: int = 0) -> list[Any]:
     """The estimates of binned information alone: explicitness takes a second."""
     statistics = {
-        metrics.mutual_information_gap: [disentanglement_information._gap],
-        metrics.modularity_explicitness: [disentanglement_information._modularity],
+        metrics.mutual_information_gap: [information._gap],
+        metrics.modularity_explicitness: [information._modularity],
         metrics.info_mec: [
-            disentanglement_shares._modularity,
-            disentanglement_shares._compactness,
+            information._info_m,
+            information._info_c,
         ],
     }[metric]
     labelled = label_codes(*data, None)
-    return information_estimates(labelled, statistics, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    return information.information_estimates(labelled, statistics, rng)
 
 
 @pytest.mark.parametrize(("n", "repetitions"), [(300, 150), (1_000, 100), (5_000, 60)])
@@ -394,7 +394,7 @@ def test_factor_vae_score_at_full_size() -> None:
 @pytest.mark.parametrize(("n", "bins"), [(50, 2), (300, 10), (599, 19), (5_000, 20)])
 def test_a_factor_has_as_many_bins_as_its_rows_afford(n: int, bins: int) -> None:
     factors = np.random.default_rng(0).permutation(n)[:, None]
-    binned = bin_factors(factors)
+    binned = information.bin_factors(factors)
     assert np.unique(binned).tolist() == list(range(bins))
     sizes = np.bincount(binned[:, 0])
     assert sizes.max() - sizes.min() <= 1

@@ -10,27 +10,26 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from monte_carlo import mean_and_error
 
-from tf_decomp.metrics.dependence import (
-    _null,
-    _total_correlation,
-    gaussian_total_correlation,
-    prior_total_correlation,
-)
-from tf_decomp.metrics.distances import _directions, marginal_distances
 from tf_decomp.metrics.encodings import (
     aggregate_sources,
     posterior_seed,
     sample_aggregate,
 )
-from tf_decomp.metrics.mmd_test import (
-    _statistics,
-    kernels,
-    permutation_p_value,
-    standard_error,
-)
 from tf_decomp.metrics.regularisation import (
     RegularisationReport,
+    _null,
+    _total_correlation,
+    gaussian_total_correlation,
+    prior_total_correlation,
     regularisation_report,
+)
+from tf_decomp.metrics.two_samples import (
+    _directions,
+    _statistics,
+    kernels,
+    marginal_distances,
+    permutation_p_value,
+    standard_error,
 )
 from tf_decomp.priors import (
     NormalMixturePrior,

@@ -39,7 +39,7 @@ class Split(NamedTuple):
         return self.examples(slice(1)).shape[1:]
 
     def examples(self, rows: np.ndarray | slice) -> np.ndarray:
-        """Return some examples as a model takes them.
+        """Returns some examples as a model takes them.
 
         Args:
             rows: Which rows of `x`: a slice, integers [m] or booleans [n].
@@ -77,7 +77,7 @@ class Dataset(NamedTuple):
 
 
 def seeded_generator(seed: int, stream: str) -> np.random.Generator:
-    """Return the generator of one named stream of a seed.
+    """Returns the generator of one named stream of a seed.
 
     Streams of the same seed are independent, so that, say, the subset taken and
     the examples held out do not depend on each other.
@@ -102,7 +102,7 @@ def seeded_generator(seed: int, stream: str) -> np.random.Generator:
 
 
 def subset(split: Split, max_examples: int | None, seed: int) -> Split:
-    """Return a seeded random subset of a split, in random order.
+    """Returns a seeded random subset of a split, in random order.
 
     Args:
         split: The split to choose from; its rows may be sorted by class.
@@ -166,7 +166,7 @@ def hold_out(split: Split, fraction: float, seed: int) -> Dataset:
 
 
 def unit_scale(dtype: np.dtype, largest: float) -> float:
-    """Return what to divide images by so that they lie in [0, 1].
+    """Returns what to divide images by so that they lie in [0, 1].
 
     Args:
         dtype: The type in which the images were stored.
@@ -188,7 +188,7 @@ def unit_scale(dtype: np.dtype, largest: float) -> float:
 def float_images(
     images: np.ndarray, image_size: int = 0, scale: float = 1.0
 ) -> np.ndarray:
-    """Return images as float32, divided by a scale and made square.
+    """Returns images as float32, divided by a scale and made square.
 
     Resizing is bilinear with half-pixel centres where an axis grows, and averages
     over the pixels that a new one covers (a triangular filter) where it shrinks.
@@ -231,7 +231,7 @@ def float_images(
 
 
 def _take(split: Split, rows: np.ndarray) -> Split:
-    """Return the given rows of every array of a split."""
+    """Returns the given rows of every array of a split."""
     return split._replace(
         x=split.x[rows],
         labels=None if split.labels is None else split.labels[rows],

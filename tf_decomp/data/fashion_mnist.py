@@ -38,7 +38,7 @@ def fashion_mnist(
     max_train_examples: int | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """Return Fashion-MNIST, checked, scaled to [0, 1] and resized bilinearly.
+    """Returns Fashion-MNIST, checked, scaled to [0, 1] and resized bilinearly.
 
     Args:
         data_dir: A folder with the four idx files, plain or gzipped; the only place
@@ -122,13 +122,13 @@ def _answers(url: str) -> bool:
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    """Return the path of an idx file, plain or gzipped."""
+    """Returns the path of an idx file, plain or gzipped."""
     paths = (folder / name, folder / f"{name}.gz")
     return next((path for path in paths if path.is_file()), None)
 
 
 def _read_idx(folder: Path, name: str) -> np.ndarray:
-    """Return the checked array of an idx file of unsigned bytes.
+    """Returns the checked array of an idx file of unsigned bytes.
 
     The format: two zero bytes, the type, the rank, the big-endian sizes, the data.
     """
@@ -156,7 +156,7 @@ def _read_idx(folder: Path, name: str) -> np.ndarray:
 
 
 def _damaged(path: Path, found: str) -> InputError:
-    """Return the error of a file that is not Fashion-MNIST's."""
+    """Returns the error of a file that is not Fashion-MNIST's."""
     return InputError(
         f"{path} is not the idx file of Fashion-MNIST: it holds {found}; get it again "
         "(the Debian package dataset-fashion-mnist has it)"

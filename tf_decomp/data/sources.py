@@ -46,7 +46,7 @@ def load_dataset(
     seed: int = 0,
     max_test_examples: int | None = None,
 ) -> Dataset:
-    """Return a data set by its name.
+    """Returns a data set by its name.
 
     Args:
         name: `pinwheel`, `dsprites`, `fashion_mnist`, `npz:PATH` (see `load_npz`) or
@@ -87,7 +87,7 @@ def load_dataset(
 
 
 def load_npz(path: str | Path, image_size: int = 0, seed: int = 0) -> Dataset:
-    """Return the arrays of a `.npz` file as a data set.
+    """Returns the arrays of a `.npz` file as a data set.
 
     The file holds `x_train` and, where there are any, `x_test`, `y_train` and
     `y_test`. Rank 2 is vectors [n, size], rank 3 grey images [n, height, width], rank
@@ -144,7 +144,7 @@ def load_npz(path: str | Path, image_size: int = 0, seed: int = 0) -> Dataset:
 def load_tfds(
     name: str, data_dir: str | Path | None = None, image_size: int = 0, seed: int = 0
 ) -> Dataset:
-    """Return an image data set of TensorFlow Datasets, scaled to [0, 1].
+    """Returns an image data set of TensorFlow Datasets, scaled to [0, 1].
 
     Args:
         name: A TFDS name, with a configuration and version where wanted:
@@ -190,7 +190,7 @@ def load_tfds(
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Return those arrays of a npz file that have a meaning here."""
+    """Returns those arrays of a npz file that have a meaning here."""
     keys = ("x_train", "x_test", "y_train", "y_test")
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
@@ -252,7 +252,7 @@ def _check_labels(path: str | Path, key: str, arrays: dict[str, np.ndarray]) -> 
 def _as_float(
     path: str | Path, key: str, x: np.ndarray, image_size: int, scale: float
 ) -> np.ndarray:
-    """Return vectors as float32 [n, size], images as [n, height, width, channels]."""
+    """Returns vectors as float32 [n, size], images as [n, height, width, channels]."""
     with np.errstate(over="ignore"):
         as_float32 = x.astype(np.float32, copy=False)
     if not np.isfinite(as_float32).all():

@@ -17,7 +17,7 @@ _BATCH_SIZE = 512
 def prepared_builder(
     name: str, data_dir: str | Path | None = None
 ) -> tfds.core.DatasetBuilder:
-    """Return the builder of a TFDS data set, downloaded where it is not yet there.
+    """Returns the builder of a TFDS data set, downloaded where it is not yet there.
 
     Args:
         name: A TFDS name, with a configuration and version where wanted:
@@ -53,7 +53,7 @@ def prepared_builder(
 def read_split(
     builder: tfds.core.DatasetBuilder, split: str, image_size: int = 0
 ) -> Split:
-    """Return one split's images and labels as arrays.
+    """Returns one split's images and labels as arrays.
 
     Args:
         builder: A prepared builder with a feature `image`; a scalar feature `label`
@@ -112,5 +112,5 @@ def read_split(
 
 
 def _first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
+    """Returns the first line of an error's message."""
     return str(error).strip().partition("\n")[0]

@@ -37,7 +37,7 @@ class HoyerSparsity(NamedTuple):
         n: number of rows behind `value`.
         value_sampled: `value` of one sample of each posterior in place of its mean;
             None where the posteriors' scales are not known.
-        judged_by: what told the inactive dimensions, see `Estimate`.
+        judged_by: what told the inactive dimensions, see `Score`.
     """
 
     value: float

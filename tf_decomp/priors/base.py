@@ -48,7 +48,7 @@ class Prior(keras.layers.Layer, abc.ABC):
 
 
 def diagonal_normal(scale: tf.Tensor) -> tfd.Distribution:
-    """Gives the normal with mean 0 and standard deviations scale [latent_dim]."""
+    """Returns the normal with mean 0 and standard deviations scale [latent_dim]."""
     return tfd.MultivariateNormalDiag(tf.zeros_like(scale), scale)
 
 

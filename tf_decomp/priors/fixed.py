@@ -61,7 +61,7 @@ class FixedPrior(Prior):
 
 
 def as_prior(prior: Prior | tfd.Distribution) -> Prior:
-    """Gives a Prior as it is, a fixed distribution wrapped.
+    """Returns a Prior as it is, a fixed distribution wrapped.
 
     Args:
         prior: A Prior or a distribution with event shape [latent_dim].
