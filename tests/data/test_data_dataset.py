@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tf_decomp.data import Dataset, Split, hold_out, subset
-from tf_decomp.data.dataset import float_images, seeded_generator, unit_scale
+from tf_decomp.data.dataset import seeded_generator
+from tf_decomp.data.images import float_images, white_level
 from tf_decomp.errors import InputError
 
 
@@ -125,7 +126,7 @@ def test_enlarging_is_bilinear() -> None:
     planes = images.transpose(0, 3, 1, 2) / 255.0
     expected = _interpolated(planes, 32).swapaxes(-1, -2)
     expected = _interpolated(expected, 32).swapaxes(-1, -2).transpose(0, 2, 3, 1)
-    received = float_images(images, 32, scale=255.0)
+    received = float_images(images, 32, white=255.0)
     assert received.dtype == np.float32
     assert received.shape == (3, 32, 32, 2)
     np.testing.assert_allclose(received, expected, rtol=0, atol=1e-6)
@@ -142,19 +143,19 @@ def test_reducing_averages() -> None:
 
 def test_reducing_white_images_does_not_round_beyond_white() -> None:
     white = np.full((1, 28, 28, 1), 255, np.uint8)
-    assert float_images(white, 16, scale=255.0).max() == 1.0
+    assert float_images(white, 16, white=255.0).max() == 1.0
 
 
 def test_many_images_are_converted_alike() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5000, 2, 2, 1), dtype=np.uint8)
     for image_size in (0, 4):
-        whole = float_images(images, image_size, scale=255.0)
-        last = float_images(images[-3:], image_size, scale=255.0)
+        whole = float_images(images, image_size, white=255.0)
+        last = float_images(images[-3:], image_size, white=255.0)
         np.testing.assert_array_equal(whole[-3:], last)
         assert whole.min() >= 0.0
         assert whole.max() <= 1.0
     np.testing.assert_array_equal(
-        float_images(images, scale=255.0), images.astype(np.float32) / np.float32(255)
+        float_images(images, white=255.0), images.astype(np.float32) / np.float32(255)
     )
 
 
@@ -173,5 +174,5 @@ def test_float_images_refuses_a_negative_size() -> None:
         (np.bool_, 1, 1.0),
     ],
 )
-def test_unit_scale(dtype: type, largest: float, expected: float) -> None:
-    assert unit_scale(np.dtype(dtype), largest) == expected
+def test_white_level(dtype: type, largest: float, expected: float) -> None:
+    assert white_level(np.dtype(dtype), largest) == expected

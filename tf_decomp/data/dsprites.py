@@ -191,7 +191,7 @@ def _cached_images() -> np.ndarray | None:
 
 
 def _is_sound(path: Path) -> bool:
-    """Say whether a cache file is there and holds what was written."""
+    """Returns whether a cache file is there and holds what was written."""
     if not path.is_file() or path.stat().st_size != NUM_IMAGES * _ROW_BYTES:
         return False
     with path.open("rb") as file:
@@ -199,7 +199,7 @@ def _is_sound(path: Path) -> bool:
 
 
 def _write_cache(path: Path) -> None:
-    """Draw all images into a file, which appears under its name when it is whole."""
+    """Draws all images into a file, which appears under its name when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
         unfinished = Path(folder) / path.name
