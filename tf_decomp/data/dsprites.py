@@ -4,7 +4,6 @@
 import functools
 import hashlib
 import os
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -23,6 +22,7 @@ from tf_decomp.data.dsprites_rendering import (
     render_packed,
 )
 from tf_decomp.errors import InputError
+from tf_decomp.files import write_atomically
 
 _IMAGE_SIZES = (64, 32, 16)
 _TEST_FRACTION = 0.1
@@ -184,7 +184,7 @@ def _cached_images() -> np.ndarray | None:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         path = Path(home) / "tf_decomp" / _CACHE_NAME
         if not _is_sound(path):
-            _write_cache(path)
+            write_atomically(path, _draw_all)
         return np.memmap(path, np.uint8, "r", shape=(NUM_IMAGES, _ROW_BYTES))
     except (OSError, RuntimeError):  # no space or permission; no home folder
         return None
@@ -198,13 +198,9 @@ def _is_sound(path: Path) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == _CACHE_SHA256
 
 
-def _write_cache(path: Path) -> None:
-    """Draws all images into a file, which appears under its name when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
-        unfinished = Path(folder) / path.name
-        with unfinished.open("wb") as file:
-            for start in range(0, NUM_IMAGES, _ROWS_AT_ONCE):
-                stop = min(start + _ROWS_AT_ONCE, NUM_IMAGES)
-                file.write(render_packed(np.arange(start, stop)).tobytes())
-        unfinished.replace(path)
+def _draw_all(path: Path) -> None:
+    """Draws all images into a file."""
+    with path.open("wb") as file:
+        for start in range(0, NUM_IMAGES, _ROWS_AT_ONCE):
+            rows = np.arange(start, min(start + _ROWS_AT_ONCE, NUM_IMAGES))
+            file.write(render_packed(rows).tobytes())

@@ -157,7 +157,7 @@ def _noise(
     if posterior_scales is None:
         if scale is None:
             return np.zeros(codes.shape[1]), "codes alone"
-        return _check_scale(scale, codes.shape[1]), "scale"
+        return _check_noise_scale(scale, codes.shape[1]), "scale"
     if scale is not None:
         raise InputError(
             "scale and posterior_scales both say how wide the posteriors are; pass one"
@@ -177,7 +177,8 @@ def _noise(
     return largest * np.sqrt((relative**2).mean(axis=0)), "posterior scales"
 
 
-def _check_scale(scale: ArrayLike, latent_dim: int) -> np.ndarray:
+def _check_noise_scale(scale: ArrayLike, latent_dim: int) -> np.ndarray:
+    """Returns standard deviations [latent_dim] of the noise about the codes."""
     noise = np.asarray(scale)
     usable = noise.shape in ((), (latent_dim,)) and noise.dtype.kind in "fiu"
     if not usable or not (np.isfinite(noise) & (noise > 0.0)).all():

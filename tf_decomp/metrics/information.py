@@ -469,8 +469,8 @@ def _usable_shares(codes: np.ndarray, labels: np.ndarray) -> tuple[float, float]
         values.append(max(0.0, share))
         # Of a ratio of means, to first order.
         each = (1.0 - share) * without - given
-        scale = entropy * seen.mean() if share > 0.0 else np.inf
-        deviations.append(each / scale)
+        mean_loss = entropy * seen.mean() if share > 0.0 else np.inf
+        deviations.append(each / mean_loss)
     spread = np.std(np.mean(deviations, axis=0), ddof=1)
     return float(np.mean(values)), float(spread / np.sqrt(len(codes) - num_train))
 

@@ -117,7 +117,7 @@ def overlap_report(
     queries = sample_aggregate(posterior, num_queries, seed)
     bound = float(np.log(n))
     # Rounding may leave [0, log n] by its last digits.
-    entropies, own = responsibilities(posterior, queries)
+    entropies, own = (each.numpy() for each in responsibilities(posterior, queries))
     entropies = np.clip(entropies, 0.0, bound)
     entropy = mean_estimate(entropies)
     overlap = float(np.exp(entropy.value))
@@ -144,22 +144,6 @@ def overlap_report(
     )
 
 
-def responsibilities(
-    posterior: tfd.Distribution, queries: tf.Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns entropies H(r(z)), in nats, and own shares E[r_i(z)] [num_queries] each.
-
-    The datum i that gave z is, given z, one with the probabilities r(z), so that its
-    expected share is sum_j r_j(z)^2.
-
-    Args:
-        posterior: Batch shape [n], event shape [latent_dim].
-        queries: [num_queries, latent_dim].
-    """
-    entropies, own = _responsibilities(posterior, queries)
-    return entropies.numpy(), own.numpy()
-
-
 def _verdict(own_share: float, information: float, n: int) -> str:
     if own_share > UNRESOLVED_OWN_SHARE:
         return f"not resolvable with n = {n:,} data"
@@ -169,13 +153,19 @@ def _verdict(own_share: float, information: float, n: int) -> str:
 
 
 @compiled
-def _responsibilities(
+def responsibilities(
     posterior: tfd.Distribution, queries: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns H(r(z)), in nats, and sum_j r_j(z)^2 [num_queries] each.
+    """Returns entropies H(r(z)), in nats, and own shares E[r_i(z)] [num_queries] each.
 
-    With s_j = log q(z|x_j) - max and Z = sum_j exp(s_j), in which nothing large
-    cancels: H = log Z - sum_j s_j exp(s_j) / Z. A query at a time: [n, latent_dim].
+    The datum i that gave z is, given z, one with the probabilities r(z), so that its
+    expected share is sum_j r_j(z)^2. With s_j = log q(z|x_j) - max and
+    Z = sum_j exp(s_j), in which nothing large cancels: H = log Z -
+    sum_j s_j exp(s_j) / Z. A query at a time: [n, latent_dim].
+
+    Args:
+        posterior: Batch shape [n], event shape [latent_dim].
+        queries: [num_queries, latent_dim].
     """
 
     def of_query(z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -216,7 +216,7 @@ def regularisation_report(
     parts = _parts(kolmogorov_smirnov, projected, dependence, joint, n)
     z, prior_z = z[:num_samples], prior_z[:num_samples]
     log_q = aggregate_log_prob(posterior, z)
-    own = responsibilities(posterior, z)[1].mean()
+    own = responsibilities(posterior, z)[1].numpy().mean()
     return RegularisationReport(
         mean_estimate(log_q - _log_prob(p, z)),
         mean_estimate(_log_prob(p, prior_z) - aggregate_log_prob(posterior, prior_z)),
