@@ -258,15 +258,9 @@ def test_a_lost_mode_is_a_mismatch(n: int) -> None:
     assert {"marginals", "joint MMD"} <= failed(report)
 
 
-@pytest.mark.parametrize("family", ["laplace", "tril"])
-def test_other_families_match(family: str) -> None:
-    rng = np.random.default_rng(0)
-    loc = tf.constant(rng.normal(size=(1000, 2)), tf.float32)
-    if family == "laplace":
-        posterior = tfd.Independent(tfd.Laplace(loc, 0.01 * tf.ones_like(loc)), 1)
-    else:
-        scales = tf.tile(0.5**0.5 * tf.eye(2)[None], [1000, 1, 1])
-        posterior = tfd.MultivariateNormalTriL(0.5**0.5 * loc, scales)
+def test_another_family_matches() -> None:
+    loc = np.random.default_rng(0).normal(size=(1000, 2)).astype(np.float32)
+    posterior = tfd.Independent(tfd.Laplace(loc, 0.01 * tf.ones_like(loc)), 1)
     assert regularisation_report(posterior, NormalPrior(2), 2).verdict == "matched"
 
 

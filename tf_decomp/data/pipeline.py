@@ -108,7 +108,7 @@ def _options() -> tf.data.Options:
 
 
 def _check(split: Split, batch_size: int, first_epoch: int, epochs: int) -> None:
-    """Refuse arguments that make no pipeline."""
+    """Refuses arguments that make no pipeline."""
     num_examples = len(split.x)
     if not 1 <= batch_size <= num_examples:
         raise InputError(

@@ -145,8 +145,8 @@ def mutual_information_gap(
     Chen et al., "Isolating Sources of Disentanglement in VAEs" (NeurIPS 2018):
     the mean over factors v of (I(z_1; v) - I(z_2; v)) / H(v), where z_1 and z_2 are
     the dimensions that know most of v. There z is a sample of q(z|x); here it is the
-    given code, and v too is binned as `binned_information` says: the value estimates
-    that of the binned variables in the population.
+    given code, and v too is binned as this module says: the value estimates that of
+    the binned variables in the population.
 
     The standard error is the jackknife's over 50 blocks of rows, conditional on the
     codes and on the bins' edges. Where two dimensions know equally much, exactly, the
@@ -227,8 +227,7 @@ def info_mec(
     """Scores by shares of each factor's entropy: modular, compact and explicit.
 
     Hsu et al., "Disentanglement via Latent Quantization" (NeurIPS 2023). With the
-    normalised information N_if = I(z_i; v_f) / H(v_f), in bins as
-    `binned_information` says,
+    normalised information N_if = I(z_i; v_f) / H(v_f), in bins as this module says,
 
         InfoM = (mean_i max_f N_if / sum_f N_if - 1 / F) / (1 - 1 / F),
         InfoC = (mean_f max_i N_if / sum_i N_if - 1 / D) / (1 - 1 / D),

@@ -104,7 +104,7 @@ def marginal_log_likelihood(
 
 
 def _log_weights(model: Any) -> Callable[..., tf.Tensor]:
-    """Makes the compiled function of a block's log weights.
+    """Returns the compiled function of a block's log weights.
 
     It maps x [batch, *data_shape], seeds [count, 2] and a number of samples to
     [count * samples, batch], one seed at a time.

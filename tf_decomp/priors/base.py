@@ -63,5 +63,5 @@ def check_latent_dim(latent_dim: int) -> None:
 
 
 def brief(value: Any) -> str:
-    """Shows a received value in one short line."""
+    """Returns a received value as one short line."""
     return f"shape {list(np.shape(value))}" if np.size(value) > 8 else str(value)

@@ -230,7 +230,7 @@ def _normal_components(
 
 
 def is_normal(p: tfd.Distribution) -> bool:
-    """Tells whether p is a multivariate normal or Independent of normals.
+    """Returns whether p is a multivariate normal or Independent of normals.
 
     Args:
         p: Any distribution.
