@@ -124,8 +124,8 @@ def overlap_report(
     information = bound - entropy.value
     each = marginals(posterior)
     latent_dim = posterior.event_shape[0]
-    means, scales = posterior.mean().numpy(), posterior.stddev().numpy()
-    active = active_dimensions(means, posterior_scales=scales)
+    means, deviations = posterior.mean().numpy(), posterior.stddev().numpy()
+    active = active_dimensions(means, posterior_scales=deviations)
     return OverlapReport(
         Estimate(overlap, overlap * entropy.standard_error, num_queries),
         entropy._replace(value=information),
@@ -136,7 +136,7 @@ def overlap_report(
         else _numbers(_entropies(each, seed).mean(axis=0, dtype=np.float64)),
         tuple(np.flatnonzero(active).tolist()),
         _numbers(np.var(means, axis=0, dtype=np.float64)),
-        _numbers(np.mean(scales.astype(np.float64) ** 2, axis=0)),
+        _numbers(np.mean(deviations.astype(np.float64) ** 2, axis=0)),
         _verdict(float(own.mean()), information, n),
         n,
         mean_estimate(own),
