@@ -96,6 +96,10 @@ def test_perfect_code(name: str) -> None:
     assert score.value - score.chance > 5.0 * score.chance_standard_error
 
 
+def test_the_former_name_of_a_score_still_serves() -> None:
+    assert metrics.Estimate is metrics.Score is type(score_of_perfect("gap"))
+
+
 def test_margin_and_r2_of_rotated_codes_are_exact() -> None:
     for degrees in (0.0, 10.0, 30.0, 40.0, 45.0):
         angle = np.deg2rad(degrees)
