@@ -4,11 +4,14 @@
 # Labels are optional in the type of a split, never in these tests.
 # mypy: disable-error-code="arg-type,index,operator,union-attr"
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from tf_decomp.data import Dataset, Split, hold_out, subset
-from tf_decomp.data.dataset import float_images, seeded_generator, unit_scale
+from tf_decomp.data.dataset import seeded_generator
+from tf_decomp.data.images import float_images, white_level
 from tf_decomp.errors import InputError
 
 
@@ -51,22 +54,10 @@ def test_subset_takes_every_row_equally_often() -> None:
     assert np.abs(z).max() < 5
 
 
-def test_subset_is_a_function_of_the_seed() -> None:
-    whole = _class_sorted()
-    assert _rows(subset(whole, 50, 3)) == _rows(subset(whole, 50, 3))
-    assert _rows(subset(whole, 50, 3)) != _rows(subset(whole, 50, 4))
-
-
 @pytest.mark.parametrize("max_examples", [None, 1000, 5000])
 def test_subset_keeps_a_small_split(max_examples: int | None) -> None:
     whole = _class_sorted()
     assert subset(whole, max_examples, 0) is whole
-
-
-@pytest.mark.parametrize("max_examples", [0, -3])
-def test_subset_refuses_an_empty_one(max_examples: int) -> None:
-    with pytest.raises(InputError, match=f"max_examples must be .* {max_examples}$"):
-        subset(_class_sorted(), max_examples, 0)
 
 
 def test_hold_out_parts_the_rows() -> None:
@@ -80,10 +71,15 @@ def test_hold_out_parts_the_rows() -> None:
     _assert_aligned(parts.test, whole)
 
 
-def test_hold_out_is_a_function_of_the_seed() -> None:
+def test_parts_are_functions_of_the_seed() -> None:
     whole = _class_sorted()
-    tests = [_rows(hold_out(whole, 0.1, seed).test) for seed in (0, 0, 1)]
-    assert tests[0] == tests[1] != tests[2]
+    first, again, other = (
+        (_rows(subset(whole, 50, seed)), _rows(hold_out(whole, 0.1, seed).test))
+        for seed in (3, 3, 4)
+    )
+    assert first == again
+    assert first[0] != other[0]
+    assert first[1] != other[1]
 
 
 def test_hold_out_leaves_no_side_empty() -> None:
@@ -92,22 +88,28 @@ def test_hold_out_leaves_no_side_empty() -> None:
         assert [len(part.x) for part in hold_out(two, fraction, 0)] == [1, 1]
 
 
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, float("nan")])
-def test_hold_out_refuses_a_fraction(fraction: float) -> None:
-    with pytest.raises(InputError, match="fraction must be in"):
-        hold_out(_class_sorted(), fraction, 0)
-
-
-def test_hold_out_refuses_one_example() -> None:
-    with pytest.raises(InputError, match="at least 2 examples; received 1"):
-        hold_out(Split(np.zeros((1, 1))), 0.1, 0)
+@pytest.mark.parametrize(
+    ("attempt", "message"),
+    [
+        (lambda: subset(_class_sorted(), 0, 0), "max_examples must be .* 0$"),
+        (lambda: subset(_class_sorted(), -3, 0), "max_examples must be .* -3$"),
+        (lambda: hold_out(_class_sorted(), 0.0, 0), "fraction must be in"),
+        (lambda: hold_out(_class_sorted(), 1.0, 0), "fraction must be in"),
+        (lambda: hold_out(_class_sorted(), -0.1, 0), "fraction must be in"),
+        (lambda: hold_out(_class_sorted(), float("nan"), 0), "fraction must be in"),
+        (lambda: hold_out(Split(np.zeros((1, 1))), 0.1, 0), "at least 2 .* received 1"),
+        (lambda: seeded_generator(-1, "a"), "seed must be >= 0; received -1"),
+        (lambda: float_images(np.zeros((1, 2, 2, 1)), -1), "image_size must be >= 0"),
+    ],
+)
+def test_refuses(attempt: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        attempt()
 
 
 def test_streams_of_a_seed_differ() -> None:
     draws = [seeded_generator(0, stream).random() for stream in ("a", "b", "a")]
     assert draws[0] == draws[2] != draws[1]
-    with pytest.raises(InputError, match="seed must be >= 0; received -1"):
-        seeded_generator(-1, "a")
 
 
 def _interpolated(rows: np.ndarray, size: int) -> np.ndarray:
@@ -125,7 +127,7 @@ def test_enlarging_is_bilinear() -> None:
     planes = images.transpose(0, 3, 1, 2) / 255.0
     expected = _interpolated(planes, 32).swapaxes(-1, -2)
     expected = _interpolated(expected, 32).swapaxes(-1, -2).transpose(0, 2, 3, 1)
-    received = float_images(images, 32, scale=255.0)
+    received = float_images(images, 32, white=255.0)
     assert received.dtype == np.float32
     assert received.shape == (3, 32, 32, 2)
     np.testing.assert_allclose(received, expected, rtol=0, atol=1e-6)
@@ -142,25 +144,20 @@ def test_reducing_averages() -> None:
 
 def test_reducing_white_images_does_not_round_beyond_white() -> None:
     white = np.full((1, 28, 28, 1), 255, np.uint8)
-    assert float_images(white, 16, scale=255.0).max() == 1.0
+    assert float_images(white, 16, white=255.0).max() == 1.0
 
 
 def test_many_images_are_converted_alike() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5000, 2, 2, 1), dtype=np.uint8)
     for image_size in (0, 4):
-        whole = float_images(images, image_size, scale=255.0)
-        last = float_images(images[-3:], image_size, scale=255.0)
+        whole = float_images(images, image_size, white=255.0)
+        last = float_images(images[-3:], image_size, white=255.0)
         np.testing.assert_array_equal(whole[-3:], last)
         assert whole.min() >= 0.0
         assert whole.max() <= 1.0
     np.testing.assert_array_equal(
-        float_images(images, scale=255.0), images.astype(np.float32) / np.float32(255)
+        float_images(images, white=255.0), images.astype(np.float32) / np.float32(255)
     )
-
-
-def test_float_images_refuses_a_negative_size() -> None:
-    with pytest.raises(InputError, match="image_size must be >= 0"):
-        float_images(np.zeros((1, 2, 2, 1)), -1)
 
 
 @pytest.mark.parametrize(
@@ -173,5 +170,5 @@ def test_float_images_refuses_a_negative_size() -> None:
         (np.bool_, 1, 1.0),
     ],
 )
-def test_unit_scale(dtype: type, largest: float, expected: float) -> None:
-    assert unit_scale(np.dtype(dtype), largest) == expected
+def test_white_level(dtype: type, largest: float, expected: float) -> None:
+    assert white_level(np.dtype(dtype), largest) == expected

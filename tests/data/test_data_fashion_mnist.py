@@ -98,61 +98,26 @@ def test_reads_plain_and_gzipped_files(tiny: Path) -> None:
     assert dataset.test.labels.tolist() == [0, 1, 2, 3, 4]
 
 
-def _truncated(content: bytes) -> bytes:
-    return content[:-3]
-
-
 def _altered(content: bytes) -> bytes:
     return content[:-1] + bytes([content[-1] ^ 1])
 
 
-def _altered_inside(content: bytes) -> bytes:
-    return gzip.compress(_altered(gzip.decompress(content)))
-
-
-def _corrupt_stream(content: bytes) -> bytes:
-    return content[:10] + b"\xff" * 40 + content[50:]
-
-
-def _not_gzip(content: bytes) -> bytes:
-    return b"plain text"
-
-
-def _other_type(content: bytes) -> bytes:
-    return bytes([0, 0, 13]) + content[3:]
-
-
-def _empty(content: bytes) -> bytes:
-    return b""
-
-
-def _half_header(content: bytes) -> bytes:
-    return content[:5]
-
-
-def _longer(content: bytes) -> bytes:
-    return content + b"0"
-
-
 @pytest.mark.parametrize(
-    ("name", "change", "reason"),
+    ("part", "change", "reason"),
     [
-        ("train-images-idx3-ubyte.gz", _truncated, "gzip"),
-        ("train-images-idx3-ubyte.gz", _corrupt_stream, "gzip"),
-        ("train-images-idx3-ubyte.gz", _not_gzip, "gzip"),
-        ("train-images-idx3-ubyte.gz", _altered_inside, "MD5"),
-        ("t10k-labels-idx1-ubyte", _truncated, "bytes of data for the shape"),
-        ("t10k-labels-idx1-ubyte", _longer, "6 bytes of data for the shape"),
-        ("t10k-labels-idx1-ubyte", _altered, "MD5"),
-        ("t10k-labels-idx1-ubyte", _other_type, "first bytes 00 00 0d 01"),
-        ("t10k-labels-idx1-ubyte", _half_header, "first bytes 00 00 08 01"),
-        ("t10k-labels-idx1-ubyte", _empty, "first bytes missing"),
+        ("images", lambda content: content[:-3], "gzip"),
+        ("images", lambda content: content[:10] + b"\xff" * 40 + content[50:], "gzip"),
+        ("images", lambda content: b"plain text", "gzip"),
+        ("images", lambda content: gzip.compress(b"idx"), "MD5"),
+        ("labels", _altered, "MD5"),
+        ("labels", lambda content: content + b"0", "MD5"),
+        ("labels", lambda content: b"", "MD5"),
     ],
 )
 def test_damaged_file(
-    tiny: Path, name: str, change: Callable[[bytes], bytes], reason: str
+    tiny: Path, part: str, change: Callable[[bytes], bytes], reason: str
 ) -> None:
-    path = tiny / name
+    (path,) = tiny.glob(f"train-{part}*")
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(InputError, match=reason) as raised:
         fashion_mnist(tiny)

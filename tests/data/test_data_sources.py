@@ -15,7 +15,14 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from tf_decomp.data import fashion_mnist, load_dataset, load_npz, load_tfds, pinwheel
+from tf_decomp.data import (
+    dsprites,
+    fashion_mnist,
+    load_dataset,
+    load_npz,
+    load_tfds,
+    pinwheel,
+)
 from tf_decomp.errors import InputError
 
 _RNG = np.random.default_rng(0)
@@ -145,25 +152,18 @@ def test_npz_refuses_to_resize_vectors(tmp_path: Path) -> None:
         load_npz(path, image_size=8)
 
 
-@pytest.mark.parametrize("kind", ["text", "empty", "npy", "truncated", "altered"])
-def test_npz_refuses_another_file(tmp_path: Path, kind: str) -> None:
+def test_npz_refuses_another_file(tmp_path: Path) -> None:
     path = _saved(tmp_path, x_train=_BYTES)
     content = path.read_bytes()
-    if kind == "npy":
-        np.save(tmp_path / "data.npy", _BYTES)
-        path = tmp_path / "data.npy"
-    else:
-        contents = {
-            "text": b"1,2,3\n",
-            "empty": b"",
-            "truncated": content[: len(content) // 2],
-            "altered": content[:600] + b"\xff" * 9 + content[609:],
-        }
-        path.write_bytes(contents[kind])
-    with pytest.raises(InputError, match="must be a .npz file") as raised:
-        load_npz(path)
-    assert str(path) in str(raised.value)
-    assert "\n" not in str(raised.value)
+    np.save(tmp_path / "data.npy", _BYTES)
+    array = (tmp_path / "data.npy").read_bytes()
+    altered = content[:600] + b"\xff" * 9 + content[609:]
+    for other in (b"1,2,3\n", b"", array, content[: len(content) // 2], altered):
+        path.write_bytes(other)
+        with pytest.raises(InputError, match="must be a .npz file") as raised:
+            load_npz(path)
+        assert str(path) in str(raised.value)
+        assert "\n" not in str(raised.value)
 
 
 def test_npz_refuses_a_zip_of_other_files(tmp_path: Path) -> None:
@@ -339,19 +339,20 @@ def test_load_dataset_takes_a_random_subset(tmp_path: Path) -> None:
     assert len(dataset.test.x) == 100
 
 
-def test_load_dataset_passes_all_on_to_fashion_mnist(monkeypatch: Any) -> None:
+@pytest.mark.parametrize(("of", "size"), [(dsprites, 64), (fashion_mnist, 32)])
+def test_load_dataset_passes_all_on(of: Any, size: int, monkeypatch: Any) -> None:
     calls = []
 
     def fake(*arguments: object) -> object:
-        calls.append(inspect.signature(fashion_mnist).bind(*arguments).arguments)
+        calls.append(inspect.signature(of).bind(*arguments).arguments)
         return pinwheel()
 
-    monkeypatch.setattr("tf_decomp.data.sources.fashion_mnist", fake)
-    load_dataset("fashion_mnist")
-    load_dataset("fashion_mnist", "folder", 64, 500, 3)
+    monkeypatch.setattr(f"tf_decomp.data.sources.{of.__name__}", fake)
+    load_dataset(of.__name__)
+    load_dataset(of.__name__, "folder", 16, 500, 3)
     names = ("data_dir", "image_size", "max_train_examples", "seed")
-    assert calls[0] == dict(zip(names, (None, 32, None, 0), strict=True))
-    assert calls[1] == dict(zip(names, ("folder", 64, 500, 3), strict=True))
+    assert calls[0] == dict(zip(names, (None, size, None, 0), strict=True))
+    assert calls[1] == dict(zip(names, ("folder", 16, 500, 3), strict=True))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 """Every disentanglement metric on codes whose score is known."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,19 @@ LEAKING_SCALES = np.tile([0.02, 0.02, 1.0, 1.0], (1_000, 1))
 GENERIC = np.hstack([rotated(20.0) + 0.2 * NOISE[:, :2], NOISE[:, 2:]])
 
 
-def estimates(score: Any) -> list[Any]:
+@cache
+def score_of_perfect(name: str) -> Any:
+    """What a metric gives the perfect code."""
+    return METRICS[name](PERFECT, FACTORS)
+
+
+@cache
+def score_of_generic(name: str) -> Any:
+    """What a metric gives a code of which everything is a little wrong."""
+    return METRICS[name](GENERIC, FACTORS)
+
+
+def scores_in(score: Any) -> list[Any]:
     """A score and the companions that it carries."""
     return [score, *(getattr(score, c) for c in COMPANIONS if hasattr(score, c))]
 
@@ -73,7 +85,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def test_perfect_code(name: str) -> None:
-    score = METRICS[name](PERFECT, FACTORS)
+    score = score_of_perfect(name)
     best = 0.95 if name == "sap_categorical" else 1.0  # mean of 1 and 1 - 1/10
     # The balanced accuracy of the other dimension is 1/10 up to its own error.
     slack = 5.0 * score.standard_error if name == "sap_categorical" else 1e-9
@@ -82,6 +94,10 @@ def test_perfect_code(name: str) -> None:
     assert score.dropped == ()
     assert score.factors_used == (0, 1)
     assert score.value - score.chance > 5.0 * score.chance_standard_error
+
+
+def test_the_former_name_of_a_score_still_serves() -> None:
+    assert metrics.Estimate is metrics.Score is type(score_of_perfect("gap"))
 
 
 def test_margin_and_r2_of_rotated_codes_are_exact() -> None:
@@ -108,12 +124,11 @@ def test_rotation_lowers_the_metrics_that_are_not_blind_to_it(name: str) -> None
     assert scores[3].value < 0.9
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_random_code_scores_at_chance(name: str, seed: int) -> None:
-    rng = np.random.default_rng(seed)
+def test_random_code_scores_at_chance(name: str) -> None:
+    rng = np.random.default_rng(1)
     factors = rng.integers(0, [3, 5, 10], size=(600, 3))
-    score = METRICS[name](rng.normal(size=(600, 6)), factors, seed=seed)
-    for estimate in estimates(score):
+    score = METRICS[name](rng.normal(size=(600, 6)), factors, seed=1)
+    for estimate in scores_in(score):
         assert_at_chance(estimate)
         if name not in ZERO_AT_CHANCE:
             assert estimate.standard_error > 0.0
@@ -134,11 +149,11 @@ def test_leaking_collapsed_dimensions_are_dropped(name: str) -> None:
         assert score.value_all == pytest.approx(1.0, abs=1e-3)
 
 
-@pytest.mark.parametrize("constant", [0.0, 0.1, -7.0])
+@pytest.mark.parametrize("constant", [0.0, -0.1])
 def test_constant_code_is_defined(name: str, constant: float) -> None:
     score = METRICS[name](np.full((1_000, 3), constant), FACTORS)
     assert score.dropped == (0, 1, 2)
-    for estimate in estimates(score):
+    for estimate in scores_in(score):
         assert np.isfinite([v for v in estimate if isinstance(v, float)]).all()
         assert_at_chance(estimate)
 
@@ -161,7 +176,6 @@ def test_a_large_dimension_or_value_costs_no_other(
     name: str, change: str, known: bool
 ) -> None:
     codes = PERFECT + 0.01 * NOISE[:, :2]
-    before = METRICS[name](codes, FACTORS)
     if change == "larger":
         codes[:, 0] *= 150.0
     else:
@@ -169,7 +183,7 @@ def test_a_large_dimension_or_value_costs_no_other(
     scales = {"posterior_scales": np.full(codes.shape, 0.01)} if known else {}
     score = METRICS[name](codes, FACTORS, **scales)
     assert score.dropped == ()
-    assert score.value == pytest.approx(before.value, abs=0.02)
+    assert score.value == pytest.approx(score_of_perfect(name).value, abs=0.02)
 
 
 def test_what_inactive_dimensions_hold_does_not_matter(name: str) -> None:
@@ -197,9 +211,9 @@ def test_sampled_codes_have_the_score_of_means_and_noise(name: str) -> None:
 def test_constant_dimensions_change_nothing(name: str) -> None:
     constant = np.full((1_000, 2), [0.3, -2.0])
     extended = np.hstack([constant[:, :1], GENERIC, constant[:, 1:]])
-    before, after = (METRICS[name](codes, FACTORS) for codes in (GENERIC, extended))
+    before, after = score_of_generic(name), METRICS[name](extended, FACTORS)
     assert after.dropped == (0, 5)
-    for one, other in zip(estimates(before), estimates(after), strict=True):
+    for one, other in zip(scores_in(before), scores_in(after), strict=True):
         kept = one._replace(dropped=other.dropped, value_all=other.value_all)
         assert kept[:8] == other[:8]
     if name == "factor_vae":
@@ -219,7 +233,7 @@ def test_invariance(name: str, change: str) -> None:
         "shifted": GENERIC + [5.0, -3.0, 0.0, 100.0],
         "mirrored": GENERIC * [1.0, -1.0, -1.0, 1.0],
     }[change]
-    before, after = (METRICS[name](codes, FACTORS) for codes in (GENERIC, changed))
+    before, after = score_of_generic(name), METRICS[name](changed, FACTORS)
     # Mirrored bins and thresholds move by one datum; forests break ties at random.
     error = before.standard_error if change == "mirrored" or name == "dci" else 1e-6
     assert after.value == pytest.approx(before.value, abs=error)
@@ -235,8 +249,8 @@ def test_gap_does_not_change_under_increasing_maps() -> None:
 
 def test_the_seed_alone_decides(name: str) -> None:
     state = np.random.get_state(legacy=False)["state"]["key"].copy()  # noqa: NPY002
-    first, again = (METRICS[name](GENERIC, FACTORS, seed=5) for _ in range(2))
-    assert first == again
+    first = score_of_generic(name)
+    assert METRICS[name](GENERIC, FACTORS, seed=0) == first
     assert METRICS[name](GENERIC, FACTORS, seed=6) != first
     after = np.random.get_state(legacy=False)["state"]["key"]  # noqa: NPY002
     assert np.array_equal(after, state)
@@ -258,7 +272,7 @@ def test_constant_factors_are_left_out(name: str) -> None:
     metric = renumbered if name == "sap_categorical" else METRICS[name]
     score = metric(GENERIC, padded)
     assert score.factors_used == (1, 2)
-    assert score.value == METRICS[name](GENERIC, FACTORS).value
+    assert score.value == score_of_generic(name).value
 
 
 def test_mapped_codes_keep_a_perfect_score(name: str) -> None:
@@ -267,42 +281,31 @@ def test_mapped_codes_keep_a_perfect_score(name: str) -> None:
     assert METRICS[name](mapped, FACTORS).value > 0.85
 
 
+ONES = np.ones_like(PERFECT)
+NOT_SCALES = "posterior_scales must be standard deviations"
+
+
 @pytest.mark.parametrize(
-    ("codes", "factors", "options", "message"),
+    ("message", "codes", "factors", "options"),
     [
-        (PERFECT[:, 0], FACTORS, {}, r"codes must be .*received float64 \[1000\]"),
-        (PERFECT.astype(str), FACTORS, {}, "codes must be"),
-        (np.where(PERFECT > 1.5, np.nan, PERFECT), FACTORS, {}, "must be finite"),
-        (PERFECT, FACTORS * 1.0, {}, "factors must be integers"),
-        (PERFECT, FACTORS[:-1], {}, "factors must be integers"),
-        (PERFECT, FACTORS[:, 0], {}, "factors must be integers"),
-        (PERFECT, FACTORS[:, :1], {}, "at least two factors must vary; received 1"),
-        (PERFECT[:20], FACTORS[:20], {}, "at least 50 rows; received 20"),
-        (PERFECT, FACTORS, {"scale": 0.0}, "scale must be a positive number"),
-        (PERFECT, FACTORS, {"scale": "1"}, "scale must be a positive number"),
-        (
-            PERFECT,
-            FACTORS,
-            {"posterior_scales": np.ones(2)},
-            "posterior_scales must be standard deviations",
-        ),
-        (
-            PERFECT,
-            FACTORS,
-            {"posterior_scales": -np.ones_like(PERFECT)},
-            "posterior_scales must be standard deviations",
-        ),
-        (
-            PERFECT,
-            FACTORS,
-            {"scale": 1.0, "posterior_scales": np.ones_like(PERFECT)},
-            "pass one",
-        ),
-        (PERFECT, FACTORS, {"scale": [1.0] * 3}, "scale must be a positive number"),
+        (r"codes must be .*received float64 \[1000\]", PERFECT[:, 0], FACTORS, {}),
+        ("codes must be", PERFECT.astype(str), FACTORS, {}),
+        ("must be finite", np.where(PERFECT > 1.5, np.nan, PERFECT), FACTORS, {}),
+        ("factors must be integers", PERFECT, FACTORS * 1.0, {}),
+        ("factors must be integers", PERFECT, FACTORS[:-1], {}),
+        ("factors must be integers", PERFECT, FACTORS[:, 0], {}),
+        ("two factors must vary; received 1", PERFECT, FACTORS[:, :1], {}),
+        ("at least 50 rows; received 20", PERFECT[:20], FACTORS[:20], {}),
+        ("scale must be a positive number", PERFECT, FACTORS, {"scale": 0.0}),
+        ("scale must be a positive number", PERFECT, FACTORS, {"scale": "1"}),
+        ("scale must be a positive number", PERFECT, FACTORS, {"scale": [1.0] * 3}),
+        (NOT_SCALES, PERFECT, FACTORS, {"posterior_scales": np.ones(2)}),
+        (NOT_SCALES, PERFECT, FACTORS, {"posterior_scales": -ONES}),
+        ("pass one", PERFECT, FACTORS, {"scale": 1.0, "posterior_scales": ONES}),
     ],
 )
 def test_bad_input_is_one_line(
-    name: str, codes: Any, factors: Any, options: dict[str, Any], message: str
+    name: str, message: str, codes: Any, factors: Any, options: dict[str, Any]
 ) -> None:
     with pytest.raises(InputError, match=message) as error:
         METRICS[name](codes, factors, **options)

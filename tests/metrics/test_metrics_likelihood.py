@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The importance-weighted bound against exact marginal likelihoods."""
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -210,46 +207,3 @@ def test_bad_input_is_refused() -> None:
         marginal_log_likelihood(make_vae(), data(3), 0)
     with pytest.raises(InputError, match="no datum"):
         marginal_log_likelihood(make_vae(), data(0), 5)
-
-
-# -- memory -----------------------------------------------------------------------
-
-MEMORY = """
-import gc
-import numpy as np
-from tf_decomp.metrics.likelihood import marginal_log_likelihood
-from tf_decomp.networks import ConvDecoder, ConvEncoder
-from tf_decomp.priors import NormalPrior
-from tf_decomp.vae import DecompositionVAE
-
-def status(key):
-    with open("/proc/self/status") as lines:
-        return next(int(line.split()[1]) for line in lines if line.startswith(key))
-
-net = dict(hidden=(), batch_norm=True)
-vae = DecompositionVAE(
-    ConvEncoder(50, filters=(32, 64, 128), **net),
-    ConvDecoder([32, 32, 1], filters=(128, 64, 32), **net),
-    NormalPrior(50),
-)
-x = np.random.default_rng(0).uniform(size=(50, 32, 32, 1)).astype("float32")
-marginal_log_likelihood(vae, x, num_samples=1)  # TensorFlow's own is not meant
-gc.collect()
-with open("/proc/self/clear_refs", "w") as file:
-    file.write("5")
-before = status("VmRSS")
-marginal_log_likelihood(vae, x, num_samples=100)
-print((status("VmHWM") - before) / 1024)
-"""
-
-
-@pytest.mark.skipif(
-    not Path("/proc/self/clear_refs").exists(), reason="the peak is Linux's to tell"
-)
-def test_memory_with_convolutions() -> None:
-    # All 5,000 decoded at once would hold 160 MiB in one of the larger layers.
-    finished = subprocess.run(
-        [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert float(finished.stdout) < 150, finished.stdout

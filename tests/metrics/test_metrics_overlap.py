@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Overlap of encodings whose overlap is known, and how data are encoded."""
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -306,40 +303,3 @@ def test_a_scale_shared_by_all_data_is_understood() -> None:
     loc = tf.constant(line(1.0), tf.float32)
     shared = overlap_report(tfd.MultivariateNormalDiag(loc, tf.ones([2])))
     assert shared.overlap.value == overlap_report(normal(loc, 1.0)).overlap.value
-
-
-# -- memory -----------------------------------------------------------------------
-
-MEMORY = """
-import gc
-import tensorflow as tf
-from tensorflow_probability import distributions as tfd
-from tf_decomp.metrics.overlap import overlap_report
-
-def status(key):
-    with open("/proc/self/status") as lines:
-        return next(int(line.split()[1]) for line in lines if line.startswith(key))
-
-posterior = tfd.MultivariateNormalDiag(
-    tf.random.normal([100_000, 10]), tf.ones([100_000, 10])
-)
-overlap_report(posterior, num_queries=2)  # XLA's own memory is not meant
-gc.collect()
-with open("/proc/self/clear_refs", "w") as file:
-    file.write("5")
-before = status("VmRSS")
-overlap_report(posterior, num_queries=300)
-print((status("VmHWM") - before) / 1024)
-"""
-
-
-@pytest.mark.skipif(
-    not Path("/proc/self/clear_refs").exists(), reason="the peak is Linux's to tell"
-)
-def test_memory_does_not_grow_with_the_queries() -> None:
-    # Of [300, 100_000] numbers 114 MiB, of [300, 100_000, 10] 1144 MiB.
-    finished = subprocess.run(
-        [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert float(finished.stdout) < 80, finished.stdout

@@ -114,12 +114,6 @@ def test_tiny_and_huge_codes_score_as_others() -> None:
         assert scaled.value == pytest.approx(score.value, abs=1e-12)
 
 
-def test_scale_decides_what_is_active() -> None:
-    collapsed = 1e-5 * GAUSSIAN[:100]
-    assert hoyer_sparsity(collapsed).inactive == ()
-    assert hoyer_sparsity(collapsed, scale=1.0).inactive == tuple(range(50))
-
-
 def test_bad_input() -> None:
     with pytest.raises(InputError, match=r"received float64 \[10000\]"):
         hoyer_sparsity(GAUSSIAN[:, 0])

@@ -39,7 +39,7 @@ class Split(NamedTuple):
         return self.examples(slice(1)).shape[1:]
 
     def examples(self, rows: np.ndarray | slice) -> np.ndarray:
-        """Return some examples as a model takes them.
+        """Returns some examples as a model takes them.
 
         Args:
             rows: Which rows of `x`: a slice, integers [m] or booleans [n].
@@ -77,7 +77,7 @@ class Dataset(NamedTuple):
 
 
 def seeded_generator(seed: int, stream: str) -> np.random.Generator:
-    """Return the generator of one named stream of a seed.
+    """Returns the generator of one named stream of a seed.
 
     Streams of the same seed are independent, so that, say, the subset taken and
     the examples held out do not depend on each other.
@@ -102,7 +102,7 @@ def seeded_generator(seed: int, stream: str) -> np.random.Generator:
 
 
 def subset(split: Split, max_examples: int | None, seed: int) -> Split:
-    """Return a seeded random subset of a split, in random order.
+    """Returns a seeded random subset of a split, in random order.
 
     Args:
         split: The split to choose from; its rows may be sorted by class.
@@ -132,7 +132,7 @@ def subset(split: Split, max_examples: int | None, seed: int) -> Split:
 
 
 def hold_out(split: Split, fraction: float, seed: int) -> Dataset:
-    """Set a seeded random part of a split aside as the test split.
+    """Returns two seeded random parts of a split, the second set aside as a test split.
 
     Args:
         split: At least two examples.
@@ -165,73 +165,8 @@ def hold_out(split: Split, fraction: float, seed: int) -> Dataset:
     )
 
 
-def unit_scale(dtype: np.dtype, largest: float) -> float:
-    """Return what to divide images by so that they lie in [0, 1].
-
-    Args:
-        dtype: The type in which the images were stored.
-        largest: The largest value of the training images.
-
-    Returns:
-        The largest value of an unsigned integer type; 1 for every other type,
-        and for images that hold nothing but 0 and 1 (binary images).
-
-    Example:
-        >>> unit_scale(np.dtype(np.uint8), 254), unit_scale(np.dtype(np.uint8), 1)
-        (255.0, 1.0)
-    """
-    if dtype.kind == "u" and largest > 1:
-        return float(np.iinfo(dtype).max)
-    return 1.0
-
-
-def float_images(
-    images: np.ndarray, image_size: int = 0, scale: float = 1.0
-) -> np.ndarray:
-    """Return images as float32, divided by a scale and made square.
-
-    Resizing is bilinear with half-pixel centres where an axis grows, and averages
-    over the pixels that a new one covers (a triangular filter) where it shrinks.
-
-    Args:
-        images: [n, height, width, channels] of any real type.
-        image_size: The new height and width; 0 leaves both as they are.
-        scale: What to divide by, see `unit_scale`.
-
-    Returns:
-        [n, image_size, image_size, channels] float32, within the range of
-        `images / scale`.
-
-    Raises:
-        InputError: If image_size is negative.
-
-    Example:
-        >>> float_images(np.ones((2, 28, 28, 1), np.uint8), 32).shape
-        (2, 32, 32, 1)
-    """
-    if image_size < 0:
-        raise InputError(
-            f"image_size must be >= 0 (0: as stored); received {image_size}"
-        )
-    num_images, height, width, channels = images.shape
-    side = (image_size, image_size) if image_size else (height, width)
-    shrinks = side[0] < height or side[1] < width
-    result = np.empty((num_images, *side, channels), np.float32)
-    for start in range(0, num_images, _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
-        pixels = images[rows].astype(np.float32) / np.float32(scale)
-        if side == (height, width):
-            result[rows] = pixels
-            continue
-        with tf.device("CPU"):  # the same pixels on every machine
-            resized = tf.image.resize(pixels, side, antialias=shrinks)
-        # Weighted means stay in the range of the data but for rounding.
-        result[rows] = np.clip(resized, pixels.min(), pixels.max())
-    return result
-
-
 def _take(split: Split, rows: np.ndarray) -> Split:
-    """Return the given rows of every array of a split."""
+    """Returns the given rows of every array of a split."""
     return split._replace(
         x=split.x[rows],
         labels=None if split.labels is None else split.labels[rows],

@@ -4,7 +4,6 @@
 import functools
 import hashlib
 import os
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -23,6 +22,7 @@ from tf_decomp.data.dsprites_rendering import (
     render_packed,
 )
 from tf_decomp.errors import InputError
+from tf_decomp.files import write_atomically
 
 _IMAGE_SIZES = (64, 32, 16)
 _TEST_FRACTION = 0.1
@@ -41,7 +41,7 @@ def dsprites(
     max_train_examples: int | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """Return dSprites, bit-packed, with its ground-truth factors.
+    """Returns dSprites, bit-packed, with its ground-truth factors.
 
     Without `data_dir`, the images are those that TFDS has prepared on this machine.
     Where it has none, they are drawn (see `render_dsprites`): nothing is downloaded.
@@ -94,7 +94,7 @@ def dsprites(
 
 
 def _unpack(rows: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Return the images [n, image_size, image_size, 1] of packed rows [n, 512]."""
+    """Returns the images [n, image_size, image_size, 1] of packed rows [n, 512]."""
     shifts = tf.constant([7, 6, 5, 4, 3, 2, 1, 0], tf.uint8)
     bits = tf.bitwise.right_shift(rows[..., None], shifts) % 2
     block = SIDE // image_size
@@ -104,7 +104,7 @@ def _unpack(rows: tf.Tensor, image_size: int) -> tf.Tensor:
 
 
 def _stored_images(data_dir: str | Path | None, wants_all: bool) -> np.ndarray | None:
-    """Return all images [737280, 512] in the official order, or None to draw them."""
+    """Returns all images [737280, 512] in the official order, or None to draw them."""
     if data_dir is not None:
         return _read_official(Path(data_dir) / _OFFICIAL_NAME)
     builder = tfds.builder("dsprites")
@@ -115,7 +115,7 @@ def _stored_images(data_dir: str | Path | None, wants_all: bool) -> np.ndarray |
 
 
 def _read_official(path: Path) -> np.ndarray:
-    """Return the images of the official file, whose factors are checked."""
+    """Returns the images of the official file, whose factors are checked."""
     if not path.is_file():
         raise InputError(
             f"dSprites was not found: there is no {path}; get it from "
@@ -137,7 +137,7 @@ def _read_official(path: Path) -> np.ndarray:
 
 
 def _read_images(member: IO[bytes]) -> np.ndarray:
-    """Return the packed images of a npy file, 3 GB unpacked, part by part."""
+    """Returns the packed images of a npy file, 3 GB unpacked, part by part."""
     np.lib.format.read_magic(member)
     shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(member)
     if (shape, is_fortran, dtype) != ((NUM_IMAGES, SIDE, SIDE), False, np.uint8):
@@ -152,7 +152,7 @@ def _read_images(member: IO[bytes]) -> np.ndarray:
 
 
 def _damaged(path: Path, found: str) -> InputError:
-    """Return the error of a file that is not the official one."""
+    """Returns the error of a file that is not the official one."""
     return InputError(
         f"{path} is not the official dSprites file: {found}; get it again from "
         "https://github.com/google-deepmind/dsprites-dataset, or leave --data_dir out "
@@ -161,7 +161,7 @@ def _damaged(path: Path, found: str) -> InputError:
 
 
 def _read_tfds(builder: tfds.core.DatasetBuilder) -> np.ndarray:
-    """Return the images of TFDS, each in the row that its factors tell."""
+    """Returns the images of TFDS, each in the row that its factors tell."""
     packed = np.empty((NUM_IMAGES, _ROW_BYTES), np.uint8)
     is_read = np.zeros(NUM_IMAGES, bool)
     examples = builder.as_dataset(split="train", batch_size=_ROWS_AT_ONCE)
@@ -179,32 +179,28 @@ def _read_tfds(builder: tfds.core.DatasetBuilder) -> np.ndarray:
 
 
 def _cached_images() -> np.ndarray | None:
-    """Return all images from the cache, made where needed; None without a cache."""
+    """Returns all images from the cache, made where needed; None without a cache."""
     try:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         path = Path(home) / "tf_decomp" / _CACHE_NAME
         if not _is_sound(path):
-            _write_cache(path)
+            write_atomically(path, _draw_all)
         return np.memmap(path, np.uint8, "r", shape=(NUM_IMAGES, _ROW_BYTES))
     except (OSError, RuntimeError):  # no space or permission; no home folder
         return None
 
 
 def _is_sound(path: Path) -> bool:
-    """Say whether a cache file is there and holds what was written."""
+    """Returns whether a cache file is there and holds what was written."""
     if not path.is_file() or path.stat().st_size != NUM_IMAGES * _ROW_BYTES:
         return False
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == _CACHE_SHA256
 
 
-def _write_cache(path: Path) -> None:
-    """Draw all images into a file, which appears under its name when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
-        unfinished = Path(folder) / path.name
-        with unfinished.open("wb") as file:
-            for start in range(0, NUM_IMAGES, _ROWS_AT_ONCE):
-                stop = min(start + _ROWS_AT_ONCE, NUM_IMAGES)
-                file.write(render_packed(np.arange(start, stop)).tobytes())
-        unfinished.replace(path)
+def _draw_all(path: Path) -> None:
+    """Draws all images into a file."""
+    with path.open("wb") as file:
+        for start in range(0, NUM_IMAGES, _ROWS_AT_ONCE):
+            rows = np.arange(start, min(start + _ROWS_AT_ONCE, NUM_IMAGES))
+            file.write(render_packed(rows).tobytes())

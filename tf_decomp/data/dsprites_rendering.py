@@ -24,7 +24,7 @@ _FROM_COLUMN = np.array([(1 << (SIDE - c)) - 1 for c in range(SIDE + 1)], np.uin
 
 
 def factor_classes(indices: np.ndarray) -> np.ndarray:
-    """Return the classes of the factors of some rows of the official file.
+    """Returns the classes of the factors of some rows of the official file.
 
     The rows count through the factors with the last one, posY, running fastest. The
     official file's first factor, the colour, has one class and is left out.
@@ -58,7 +58,7 @@ def factor_classes(indices: np.ndarray) -> np.ndarray:
 
 
 def factor_values(classes: np.ndarray) -> np.ndarray:
-    """Return the values that the classes of the factors stand for.
+    """Returns the values that the classes of the factors stand for.
 
     Args:
         classes: [n, 5] integers as from `factor_classes`.
@@ -84,7 +84,7 @@ def factor_values(classes: np.ndarray) -> np.ndarray:
 
 
 def render_dsprites(indices: np.ndarray) -> np.ndarray:
-    """Return images of dSprites, drawn.
+    """Returns images of dSprites, drawn.
 
     Args:
         indices: [n] integers in [0, 737,280), rows of the official file.
@@ -104,7 +104,7 @@ def render_dsprites(indices: np.ndarray) -> np.ndarray:
 
 
 def render_packed(indices: np.ndarray) -> np.ndarray:
-    """Return images of dSprites, drawn, with eight pixels in a byte.
+    """Returns images of dSprites, drawn, with eight pixels in a byte.
 
     Args:
         indices: [n] integers in [0, 737,280), rows of the official file.
@@ -132,18 +132,18 @@ def render_packed(indices: np.ndarray) -> np.ndarray:
 
 
 def _square() -> np.ndarray:
-    """Return the corners [4, 2] of the square; the canvas has side 1, y points down."""
+    """Returns the square's corners [4, 2]; the canvas has side 1, y points down."""
     return 0.15 * np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)])
 
 
 def _ellipse() -> np.ndarray:
-    """Return the vertices [100, 2] of the polygon that stands for the ellipse."""
+    """Returns the vertices [100, 2] of the polygon that stands for the ellipse."""
     t = 2 * np.pi * np.arange(100) / 100
     return np.stack([0.15 * 1.33 * np.cos(t), 0.15 / 1.33 * np.sin(t)], axis=1)
 
 
 def _heart() -> np.ndarray:
-    """Return the vertices [150, 2] of the heart, whose tip points down."""
+    """Returns the vertices [150, 2] of the heart, whose tip points down."""
     t = 2 * np.pi * np.arange(150) / 150
     x = 0.15 * np.sin(t) ** 3
     height = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
@@ -151,7 +151,7 @@ def _heart() -> np.ndarray:
 
 
 def _vertices(outline: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return x and y, each [n, num_vertices], of outlines in 1/256 pixel."""
+    """Returns x and y, each [n, num_vertices], of outlines in 1/256 pixel."""
     _, scale, orientation, pos_x, pos_y = values.T[:, :, None]
     cos, sin = scale * np.cos(orientation), scale * np.sin(orientation)
     # Counter-clockwise on the screen, where y points down.
@@ -162,7 +162,7 @@ def _vertices(outline: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _fill(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the rows of pixels whose centres are inside of polygons.
+    """Returns the rows of pixels whose centres are inside of polygons.
 
     A row's line crosses the outline an even number of times, and each crossing
     switches all pixels to its right. All is in integers, thus exact. A centre on an

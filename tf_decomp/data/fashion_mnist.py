@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tf_decomp.data.dataset import Dataset, Split, float_images, subset
-from tf_decomp.data.tfds_reader import prepared_builder, read_split
+from tf_decomp.data.dataset import Dataset, Split, subset
+from tf_decomp.data.images import float_images, prepared_builder, read_split
 from tf_decomp.errors import InputError
 
 # MD5 of the ungzipped bytes: Debian strips the headers of its gzip files.
@@ -29,7 +29,6 @@ _WAYS = (
     f"with {', '.join(_MD5)} (each plain or .gz), or leave --data_dir out and let "
     "TFDS prepare fashion_mnist where there is a network"
 )
-_UNSIGNED_BYTE = 8  # the idx format's code of the type
 
 
 def fashion_mnist(
@@ -38,7 +37,7 @@ def fashion_mnist(
     max_train_examples: int | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """Return Fashion-MNIST, checked, scaled to [0, 1] and resized bilinearly.
+    """Returns Fashion-MNIST, checked, scaled to [0, 1] and resized bilinearly.
 
     Args:
         data_dir: A folder with the four idx files, plain or gzipped; the only place
@@ -70,24 +69,24 @@ def fashion_mnist(
         stored = _read_folder(_SYSTEM_DIR)
     else:
         stored = _read_tfds()
-    train = subset(stored.train, max_train_examples, seed)
-    return Dataset(_prepared(train, image_size), _prepared(stored.test, image_size))
-
-
-def _prepared(split: Split, image_size: int) -> Split:
-    """Scale and resize the images of a split as read."""
-    return split._replace(x=float_images(split.x, image_size, scale=255.0))
+    return Dataset(
+        *(
+            split._replace(x=float_images(split.x, image_size, white=255.0))
+            for split in (subset(stored.train, max_train_examples, seed), stored.test)
+        )
+    )
 
 
 def _read_folder(folder: Path) -> Dataset:
-    """Read the four idx files of a folder."""
-    missing = [name for name in _MD5 if _find(folder, name) is None]
+    """Returns the data of the four idx files of a folder."""
+    paths = {name: _find(folder, name) for name in _MD5}
+    missing = [name for name, path in paths.items() if path is None]
     if missing:
         raise InputError(
             f"Fashion-MNIST is not complete in {folder}: {', '.join(missing)} missing; "
             f"{_WAYS}"
         )
-    arrays = [_read_idx(folder, name) for name in _MD5]
+    arrays = [_read_idx(path, _MD5[name]) for name, path in paths.items() if path]
     train_images, train_labels, test_images, test_labels = arrays
     return Dataset(
         train=Split(train_images[..., None], train_labels.astype(np.int64)),
@@ -96,7 +95,7 @@ def _read_folder(folder: Path) -> Dataset:
 
 
 def _read_tfds() -> Dataset:
-    """Read the images that TFDS has prepared, or prepare them."""
+    """Returns the images that TFDS has prepared or now prepares."""
     is_prepared = tfds.builder("fashion_mnist").is_prepared()
     if not is_prepared and not _answers(_DOWNLOAD_URL):
         raise InputError(
@@ -111,7 +110,7 @@ def _read_tfds() -> Dataset:
 
 
 def _answers(url: str) -> bool:
-    """Say whether a server answers; TFDS itself tries for minutes without one."""
+    """Returns whether a server answers; TFDS itself tries for minutes without one."""
     try:
         with urllib.request.urlopen(url, timeout=10):
             return True
@@ -122,41 +121,32 @@ def _answers(url: str) -> bool:
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    """Return the path of an idx file, plain or gzipped."""
+    """Returns the path of an idx file, plain or gzipped."""
     paths = (folder / name, folder / f"{name}.gz")
     return next((path for path in paths if path.is_file()), None)
 
 
-def _read_idx(folder: Path, name: str) -> np.ndarray:
-    """Return the checked array of an idx file of unsigned bytes.
+def _read_idx(path: Path, md5: str) -> np.ndarray:
+    """Returns the array of an idx file of unsigned bytes, whose content is known.
 
     The format: two zero bytes, the type, the rank, the big-endian sizes, the data.
     """
-    path = _find(folder, name)
-    if path is None:
-        raise FileNotFoundError(folder / name)
     content = path.read_bytes()
     if path.suffix == ".gz":
         try:
             content = gzip.decompress(content)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise _damaged(path, f"a gzip file that ends in '{error}'") from error
-    rank = int(name[-len("1-ubyte")])
-    start = 4 + 4 * rank
-    if content[:4] != bytes([0, 0, _UNSIGNED_BYTE, rank]) or len(content) < start:
-        raise _damaged(path, f"the first bytes {content[:4].hex(' ') or 'missing'}")
-    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", rank, offset=4))
-    size = len(content) - start
-    if size != np.prod(shape, dtype=np.int64):
-        raise _damaged(path, f"{size} bytes of data for the shape {shape}")
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if digest != _MD5[name]:
-        raise _damaged(path, f"bytes with the MD5 {digest}, not {_MD5[name]}")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    if digest != md5:
+        raise _damaged(path, f"bytes with the MD5 {digest}, not {md5}")
+    rank = content[3]
+    shape = np.frombuffer(content, ">u4", rank, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
 
 def _damaged(path: Path, found: str) -> InputError:
-    """Return the error of a file that is not Fashion-MNIST's."""
+    """Returns the error of a file that is not Fashion-MNIST's."""
     return InputError(
         f"{path} is not the idx file of Fashion-MNIST: it holds {found}; get it again "
         "(the Debian package dataset-fashion-mnist has it)"

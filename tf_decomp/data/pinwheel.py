@@ -19,7 +19,7 @@ def pinwheel(
     tangential_stddev: float = 0.1,
     rate: float = 0.25,
 ) -> Dataset:
-    """Return two separate draws of the pinwheel, one to train and one to test.
+    """Returns two separate draws of the pinwheel, one to train and one to test.
 
     A point of arm k of K starts at (r, t) with r ~ N(1, radial_stddev^2) and
     t ~ N(0, tangential_stddev^2), and is turned counter-clockwise about the origin

@@ -24,7 +24,7 @@ def make_pipeline(
     first_epoch: int = 0,
     epochs: int = 1,
 ) -> tf.data.Dataset:
-    """Return the batches of some epochs, in an order that depends on no history.
+    """Returns the batches of some epochs, in an order that depends on no history.
 
     The order of epoch e is a function of (seed, e) alone, so a pipeline that starts
     at `first_epoch=3` continues exactly where one that started at 0 would be. For the
@@ -95,7 +95,7 @@ def make_pipeline(
 
 
 def _options() -> tf.data.Options:
-    """Return the options for a pipeline of two cheap stages.
+    """Returns the options for a pipeline of two cheap stages.
 
     One thread of its own wakes no more of those that compute the training step.
     There is nothing to tune or fuse, and the graph rewrites would copy the data.
@@ -108,7 +108,7 @@ def _options() -> tf.data.Options:
 
 
 def _check(split: Split, batch_size: int, first_epoch: int, epochs: int) -> None:
-    """Refuse arguments that make no pipeline."""
+    """Refuses arguments that make no pipeline."""
     num_examples = len(split.x)
     if not 1 <= batch_size <= num_examples:
         raise InputError(

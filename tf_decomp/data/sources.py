@@ -3,39 +3,23 @@
 
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from tf_decomp.data.dataset import (
-    Dataset,
-    Split,
-    float_images,
-    hold_out,
-    subset,
-    unit_scale,
-)
+from tf_decomp.data.dataset import Dataset, Split, hold_out, subset
 from tf_decomp.data.dsprites import dsprites
 from tf_decomp.data.fashion_mnist import fashion_mnist
+from tf_decomp.data.images import (
+    float_images,
+    prepared_builder,
+    read_split,
+    white_level,
+)
 from tf_decomp.data.pinwheel import pinwheel
-from tf_decomp.data.tfds_reader import prepared_builder, read_split
 from tf_decomp.errors import InputError
 
 _TEST_FRACTION = 0.1
-_DSPRITES_SIZE = 64
-_FASHION_MNIST_SIZE = 32
-
-
-class _Request(NamedTuple):
-    """What a loader may need; `argument` is the part of the name after the colon."""
-
-    argument: str
-    data_dir: str | Path | None
-    image_size: int
-    max_train_examples: int | None
-    seed: int
 
 
 def load_dataset(
@@ -46,7 +30,7 @@ def load_dataset(
     seed: int = 0,
     max_test_examples: int | None = None,
 ) -> Dataset:
-    """Return a data set by its name.
+    """Returns a data set by its name.
 
     Args:
         name: `pinwheel`, `dsprites`, `fashion_mnist`, `npz:PATH` (see `load_npz`) or
@@ -68,18 +52,31 @@ def load_dataset(
         >>> load_dataset("pinwheel", max_train_examples=100).train.x.shape
         (100, 2)
     """
-    kind, colon, argument = name.partition(":")
-    loaders = {form.partition(":")[:2]: load for form, load in _LOADERS.items()}
-    loader = loaders.get((kind, colon))
-    if loader is None or (colon and not argument):
-        raise InputError(
-            f"dataset must be one of {', '.join(_LOADERS)}; received {name!r}"
-        )
     if image_size < 0:
         raise InputError(
             f"image_size must be >= 0 (0: the data set's own); received {image_size}"
         )
-    dataset = loader(_Request(argument, data_dir, image_size, max_train_examples, seed))
+    match name.partition(":"):
+        case "dsprites", "", _:
+            dataset = dsprites(data_dir, image_size or 64, max_train_examples, seed)
+        case "fashion_mnist", "", _:
+            size = image_size or 32
+            dataset = fashion_mnist(data_dir, size, max_train_examples, seed)
+        case "npz", _, path if path:
+            dataset = load_npz(path, image_size, seed)
+        case "pinwheel", "", _:
+            if image_size:
+                raise InputError(
+                    f"image_size must be 0 for pinwheel; received {image_size}"
+                )
+            dataset = pinwheel(seed=seed)
+        case "tfds", _, tfds_name if tfds_name:
+            dataset = load_tfds(tfds_name, data_dir, image_size, seed)
+        case _:
+            raise InputError(
+                "dataset must be one of dsprites, fashion_mnist, npz:PATH, pinwheel, "
+                f"tfds:NAME; received {name!r}"
+            )
     return Dataset(
         subset(dataset.train, max_train_examples, seed),
         subset(dataset.test, max_test_examples, seed),
@@ -87,7 +84,7 @@ def load_dataset(
 
 
 def load_npz(path: str | Path, image_size: int = 0, seed: int = 0) -> Dataset:
-    """Return the arrays of a `.npz` file as a data set.
+    """Returns the arrays of a `.npz` file as a data set.
 
     The file holds `x_train` and, where there are any, `x_test`, `y_train` and
     `y_test`. Rank 2 is vectors [n, size], rank 3 grey images [n, height, width], rank
@@ -120,20 +117,25 @@ def load_npz(path: str | Path, image_size: int = 0, seed: int = 0) -> Dataset:
             f"{path} must hold an array x_train; it holds "
             f"{', '.join(arrays) or 'none of x_train, x_test, y_train, y_test'}"
         )
-    for key in ("x_train", "x_test"):
-        if key in arrays:
-            _check_data(path, key, arrays[key], arrays["x_train"])
-    for key in ("y_train", "y_test"):
-        if key in arrays:
-            _check_labels(path, key, arrays)
+    for key in arrays:
+        check = _check_data if key.startswith("x") else _check_labels
+        check(path, key, arrays)
     x_train = arrays["x_train"]
     if image_size and x_train.ndim == 2:
         raise InputError(f"image_size must be 0 for vectors; received {image_size}")
     is_bytes = x_train.dtype == np.uint8
-    scale = unit_scale(x_train.dtype, x_train.max()) if is_bytes else 1.0
+    white = white_level(x_train.dtype, x_train.max()) if is_bytes else 1.0
 
     def split(part: str) -> Split:
-        x = _as_float(path, f"x_{part}", arrays[f"x_{part}"], image_size, scale)
+        with np.errstate(over="ignore"):
+            x = arrays[f"x_{part}"].astype(np.float32, copy=False)
+        if not np.isfinite(x).all():
+            raise InputError(
+                f"x_{part} of {path} must be finite in float32; it holds NaN or "
+                "infinite values; clean the array"
+            )
+        if x.ndim > 2:  # images, grey ones without an axis of channels
+            x = float_images(x.reshape(*x.shape[:3], -1), image_size, white)
         return Split(x, arrays.get(f"y_{part}"))
 
     if "x_test" in arrays:
@@ -144,7 +146,7 @@ def load_npz(path: str | Path, image_size: int = 0, seed: int = 0) -> Dataset:
 def load_tfds(
     name: str, data_dir: str | Path | None = None, image_size: int = 0, seed: int = 0
 ) -> Dataset:
-    """Return an image data set of TensorFlow Datasets, scaled to [0, 1].
+    """Returns an image data set of TensorFlow Datasets, scaled to [0, 1].
 
     Args:
         name: A TFDS name, with a configuration and version where wanted:
@@ -177,10 +179,10 @@ def load_tfds(
         )
     train = read_split(builder, "train", image_size)
     stored_type = np.dtype(builder.info.features["image"].np_dtype)
-    scale = unit_scale(stored_type, train.x.max())
+    white = white_level(stored_type, train.x.max())
 
     def scaled(split: Split) -> Split:
-        x = float_images(split.x, scale=scale)
+        x = float_images(split.x, white=white)
         # Resizing may round beyond the range.
         return split._replace(x=np.clip(x, 0.0, 1.0, out=x))
 
@@ -190,7 +192,7 @@ def load_tfds(
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Return those arrays of a npz file that have a meaning here."""
+    """Returns those arrays of a npz file that have a meaning here."""
     keys = ("x_train", "x_test", "y_train", "y_test")
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
@@ -210,8 +212,9 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             ) from error
 
 
-def _check_data(path: str | Path, key: str, x: np.ndarray, x_train: np.ndarray) -> None:
-    """Refuse data of the wrong type, rank or shape."""
+def _check_data(path: str | Path, key: str, arrays: dict[str, np.ndarray]) -> None:
+    """Refuses data of the wrong type, rank or shape."""
+    x, x_train = arrays[key], arrays["x_train"]
     if x.dtype.kind not in "buif":
         raise InputError(
             f"{key} of {path} must hold real numbers; received dtype {x.dtype}"
@@ -237,7 +240,7 @@ def _check_data(path: str | Path, key: str, x: np.ndarray, x_train: np.ndarray) 
 
 
 def _check_labels(path: str | Path, key: str, arrays: dict[str, np.ndarray]) -> None:
-    """Refuse labels that do not fit their data."""
+    """Refuses labels that do not fit their data."""
     data_key = key.replace("y", "x")
     if data_key not in arrays:
         raise InputError(f"{path} holds {key} but not {data_key}; give both or neither")
@@ -247,71 +250,3 @@ def _check_labels(path: str | Path, key: str, arrays: dict[str, np.ndarray]) -> 
             f"{key} of {path} must have a row for each of the {num_examples} rows of "
             f"{data_key}; received shape {shape}"
         )
-
-
-def _as_float(
-    path: str | Path, key: str, x: np.ndarray, image_size: int, scale: float
-) -> np.ndarray:
-    """Return vectors as float32 [n, size], images as [n, height, width, channels]."""
-    with np.errstate(over="ignore"):
-        as_float32 = x.astype(np.float32, copy=False)
-    if not np.isfinite(as_float32).all():
-        raise InputError(
-            f"{key} of {path} must be finite in float32; it holds NaN or infinite "
-            "values; clean the array"
-        )
-    if x.ndim == 2:
-        return as_float32  # the scale is for images
-    images = as_float32[..., None] if x.ndim == 3 else as_float32
-    return float_images(images, image_size, scale)
-
-
-def _load_pinwheel(request: _Request) -> Dataset:
-    """Adapt `pinwheel` to a request."""
-    if request.image_size:
-        raise InputError(
-            f"image_size must be 0 for pinwheel; received {request.image_size}"
-        )
-    return pinwheel(seed=request.seed)
-
-
-def _load_dsprites(request: _Request) -> Dataset:
-    """Adapt `dsprites` to a request."""
-    return dsprites(
-        request.data_dir,
-        request.image_size or _DSPRITES_SIZE,
-        request.max_train_examples,
-        request.seed,
-    )
-
-
-def _load_fashion_mnist(request: _Request) -> Dataset:
-    """Adapt `fashion_mnist` to a request."""
-    return fashion_mnist(
-        request.data_dir,
-        request.image_size or _FASHION_MNIST_SIZE,
-        request.max_train_examples,
-        request.seed,
-    )
-
-
-def _load_npz(request: _Request) -> Dataset:
-    """Adapt `load_npz` to a request."""
-    return load_npz(request.argument, request.image_size, request.seed)
-
-
-def _load_tfds(request: _Request) -> Dataset:
-    """Adapt `load_tfds` to a request."""
-    return load_tfds(
-        request.argument, request.data_dir, request.image_size, request.seed
-    )
-
-
-# The form in which a user writes a name, and what loads it.
-_LOADERS: dict[str, Callable[[_Request], Dataset]] = {
-    "dsprites": _load_dsprites,
-    "fashion_mnist": _load_fashion_mnist,
-    "npz:PATH": _load_npz,
-    "pinwheel": _load_pinwheel,
-    "tfds:NAME": _load_tfds,
-}

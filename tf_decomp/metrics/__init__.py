@@ -1,37 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judging a representation: from plain arrays, posteriors or a model."""
 
-from tf_decomp.metrics.binned_information import mutual_information
-from tf_decomp.metrics.codes import active_dimensions
-from tf_decomp.metrics.disentanglement import (
+from tf_decomp.metrics.codes import active_dimensions, normal_scores
+from tf_decomp.metrics.encodings import encode_data
+from tf_decomp.metrics.information import (
+    InfoMEC,
+    ModularityExplicitness,
+    info_mec,
+    modularity_explicitness,
+    mutual_information,
+    mutual_information_gap,
+)
+from tf_decomp.metrics.intervention import (
     FactorVAEScore,
     beta_vae_score,
     factor_vae_score,
 )
-from tf_decomp.metrics.disentanglement_information import (
-    ModularityExplicitness,
-    modularity_explicitness,
-    mutual_information_gap,
-)
-from tf_decomp.metrics.disentanglement_prediction import (
-    DCIScore,
-    dci_disentanglement,
-    sap_score,
-)
-from tf_decomp.metrics.disentanglement_shares import InfoMEC, info_mec
-from tf_decomp.metrics.encodings import encode_data
-from tf_decomp.metrics.estimates import Estimate
 from tf_decomp.metrics.likelihood import (
     MarginalLogLikelihood,
     marginal_log_likelihood,
 )
-from tf_decomp.metrics.normal_scores import normal_scores
 from tf_decomp.metrics.overlap import OverlapReport, overlap_report
+from tf_decomp.metrics.prediction import DCIScore, dci_disentanglement, sap_score
 from tf_decomp.metrics.regularisation import (
     RegularisationReport,
     regularisation_report,
 )
+from tf_decomp.metrics.scores import Score
 from tf_decomp.metrics.sparsity import HoyerSparsity, hoyer_sparsity
+
+Estimate = Score  # the former name of Score, kept for one release
 
 __all__ = [
     "DCIScore",
@@ -43,6 +41,7 @@ __all__ = [
     "ModularityExplicitness",
     "OverlapReport",
     "RegularisationReport",
+    "Score",
     "active_dimensions",
     "beta_vae_score",
     "dci_disentanglement",

@@ -10,12 +10,13 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
+from tf_decomp.priors import Prior, as_prior
 from tf_decomp.sampling import join, plain, stateless_seed
 from tf_decomp.tracing import traced
 
 
 def encode_data(model: Any, x: Any, batch_size: int = 500) -> tfd.Distribution:
-    """Gives q(z|x) of all data as one posterior, batch shape [n].
+    """Returns q(z|x) of all data as one posterior, batch shape [n].
 
     Args:
         model: With `encode(x)`, as a DecompositionVAE.
@@ -67,7 +68,7 @@ def batches(x: Any, size: int) -> Iterator[np.ndarray]:
 
 
 def check_posterior(posterior: tfd.Distribution, num_samples: int) -> tfd.Distribution:
-    """Gives the posterior of all data without the coercion of TFP's layers.
+    """Returns the posterior of all data without the coercion of TFP's layers.
 
     Args:
         posterior: Batch shape [n], event shape [latent_dim].
@@ -91,8 +92,29 @@ def check_posterior(posterior: tfd.Distribution, num_samples: int) -> tfd.Distri
     return plain(posterior)
 
 
+def check_prior(
+    prior: Prior | tfd.Distribution, posterior: tfd.Distribution
+) -> tfd.Distribution:
+    """Returns p(z), with the event shape of the posterior.
+
+    Args:
+        prior: Batch shape [], event shape [latent_dim].
+        posterior: Event shape [latent_dim].
+
+    Raises:
+        InputError: It is no prior, or the shapes differ.
+    """
+    p = as_prior(prior).distribution
+    if p.event_shape != posterior.event_shape:
+        raise InputError(
+            f"prior: expected event shape {posterior.event_shape}, as the posterior's; "
+            f"received {p.event_shape}"
+        )
+    return p
+
+
 def posterior_seed(posterior: tfd.Distribution) -> int:
-    """Gives a seed that is a digest of all parameters, so that runs draw apart.
+    """Returns a seed that is a digest of all parameters, so that runs draw apart.
 
     Numbers of one seed for every run would share their noise: what is rare would be
     so in all of them at once.
@@ -107,7 +129,7 @@ def posterior_seed(posterior: tfd.Distribution) -> int:
 
 
 def aggregate_sources(n: int, num_samples: int, seed: int) -> np.ndarray:
-    """Gives the datum [num_samples] of each row of `sample_aggregate`.
+    """Returns the datum [num_samples] of each row of `sample_aggregate`.
 
     Args:
         n: Number of data.
@@ -122,7 +144,7 @@ def aggregate_sources(n: int, num_samples: int, seed: int) -> np.ndarray:
 def sample_aggregate(
     posterior: tfd.Distribution, num_samples: int, seed: int
 ) -> tf.Tensor:
-    """Gives samples [num_samples, latent_dim] of q(z) = (1/n) sum_i q(z|x_i).
+    """Returns samples [num_samples, latent_dim] of q(z) = (1/n) sum_i q(z|x_i).
 
     Each z is drawn from q(z|x_i), i uniform; data are repeated only when there are
     fewer than samples, and then equally often but for one. That varies no more than
@@ -141,7 +163,7 @@ def sample_aggregate(
 
 
 def marginals(posterior: tfd.Distribution) -> tfd.Distribution | None:
-    """Gives q(z_d|x) of every dimension, batch shape [n, latent_dim], if it is known.
+    """Returns q(z_d|x) of every dimension, batch shape [n, latent_dim], if it is known.
 
     It is for independent dimensions and for every multivariate normal, else None.
 

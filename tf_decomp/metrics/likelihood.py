@@ -104,7 +104,7 @@ def marginal_log_likelihood(
 
 
 def _log_weights(model: Any) -> Callable[..., tf.Tensor]:
-    """Makes the compiled function of a block's log weights.
+    """Returns the compiled function of a block's log weights.
 
     It maps x [batch, *data_shape], seeds [count, 2] and a number of samples to
     [count * samples, batch], one seed at a time.
@@ -138,7 +138,7 @@ def _log_weights(model: Any) -> Callable[..., tf.Tensor]:
 
 
 def _of_data(log_weights: np.ndarray, sizes: list[int]) -> np.ndarray:
-    """Gives [batch, 1 + len(sizes)]: the effective sample size, the bounds."""
+    """Returns [batch, 1 + len(sizes)]: the effective sample size, the bounds."""
     log_weights = log_weights.astype(np.float64)
     total = logsumexp(log_weights, axis=0)
     columns = [np.exp(2 * total - logsumexp(2 * log_weights, axis=0))]

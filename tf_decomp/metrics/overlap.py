@@ -11,8 +11,13 @@ from tf_decomp.divergences import kl_divergence
 from tf_decomp.errors import InputError
 from tf_decomp.estimates import Estimate, mean_estimate
 from tf_decomp.metrics.codes import active_dimensions
-from tf_decomp.metrics.encodings import check_posterior, marginals, sample_aggregate
-from tf_decomp.priors import Prior, as_prior
+from tf_decomp.metrics.encodings import (
+    check_posterior,
+    check_prior,
+    marginals,
+    sample_aggregate,
+)
+from tf_decomp.priors import Prior
 from tf_decomp.sampling import stateless_seed
 from tf_decomp.tracing import compiled
 
@@ -112,15 +117,15 @@ def overlap_report(
     queries = sample_aggregate(posterior, num_queries, seed)
     bound = float(np.log(n))
     # Rounding may leave [0, log n] by its last digits.
-    entropies, own = responsibilities(posterior, queries)
+    entropies, own = (each.numpy() for each in responsibilities(posterior, queries))
     entropies = np.clip(entropies, 0.0, bound)
     entropy = mean_estimate(entropies)
     overlap = float(np.exp(entropy.value))
     information = bound - entropy.value
     each = marginals(posterior)
     latent_dim = posterior.event_shape[0]
-    means, scales = posterior.mean().numpy(), posterior.stddev().numpy()
-    active = active_dimensions(means, posterior_scales=scales)
+    means, deviations = posterior.mean().numpy(), posterior.stddev().numpy()
+    active = active_dimensions(means, posterior_scales=deviations)
     return OverlapReport(
         Estimate(overlap, overlap * entropy.standard_error, num_queries),
         entropy._replace(value=information),
@@ -131,28 +136,12 @@ def overlap_report(
         else _numbers(_entropies(each, seed).mean(axis=0, dtype=np.float64)),
         tuple(np.flatnonzero(active).tolist()),
         _numbers(np.var(means, axis=0, dtype=np.float64)),
-        _numbers(np.mean(scales.astype(np.float64) ** 2, axis=0)),
+        _numbers(np.mean(deviations.astype(np.float64) ** 2, axis=0)),
         _verdict(float(own.mean()), information, n),
         n,
         mean_estimate(own),
         None if prior is None else _mean_kl(posterior, prior, seed),
     )
-
-
-def responsibilities(
-    posterior: tfd.Distribution, queries: tf.Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    """Gives entropies H(r(z)), in nats, and own shares E[r_i(z)] [num_queries] each.
-
-    The datum i that gave z is, given z, one with the probabilities r(z), so that its
-    expected share is sum_j r_j(z)^2.
-
-    Args:
-        posterior: Batch shape [n], event shape [latent_dim].
-        queries: [num_queries, latent_dim].
-    """
-    entropies, own = _responsibilities(posterior, queries)
-    return entropies.numpy(), own.numpy()
 
 
 def _verdict(own_share: float, information: float, n: int) -> str:
@@ -164,13 +153,19 @@ def _verdict(own_share: float, information: float, n: int) -> str:
 
 
 @compiled
-def _responsibilities(
+def responsibilities(
     posterior: tfd.Distribution, queries: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Gives H(r(z)), in nats, and sum_j r_j(z)^2 [num_queries] each.
+    """Returns entropies H(r(z)), in nats, and own shares E[r_i(z)] [num_queries] each.
 
-    With s_j = log q(z|x_j) - max and Z = sum_j exp(s_j), in which nothing large
-    cancels: H = log Z - sum_j s_j exp(s_j) / Z. A query at a time: [n, latent_dim].
+    The datum i that gave z is, given z, one with the probabilities r(z), so that its
+    expected share is sum_j r_j(z)^2. With s_j = log q(z|x_j) - max and
+    Z = sum_j exp(s_j), in which nothing large cancels: H = log Z -
+    sum_j s_j exp(s_j) / Z. A query at a time: [n, latent_dim].
+
+    Args:
+        posterior: Batch shape [n], event shape [latent_dim].
+        queries: [num_queries, latent_dim].
     """
 
     def of_query(z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -190,19 +185,14 @@ def _responsibilities(
 def _mean_kl(
     posterior: tfd.Distribution, prior: Prior | tfd.Distribution, seed: int
 ) -> Estimate:
-    """Gives the mean KL(q(z|x) || p(z)), by a sample of each where it is not exact."""
-    p = as_prior(prior).distribution
-    if p.event_shape != posterior.event_shape:
-        raise InputError(
-            f"prior: expected event shape {posterior.event_shape}, as the posterior's; "
-            f"received {p.event_shape}"
-        )
+    """Returns the mean KL(q(z|x) || p(z)), of a sample each where it is not exact."""
+    p = check_prior(prior, posterior)
     latents = posterior.sample(1, seed=stateless_seed(seed, stream=2))
     return mean_estimate(kl_divergence(posterior, p, latents))
 
 
 def _entropies(distribution: tfd.Distribution, seed: int) -> np.ndarray:
-    """Gives entropies of the batch shape, in nats; by one sample where unknown."""
+    """Returns entropies of the batch shape, in nats; by one sample where unknown."""
     try:
         entropies = distribution.entropy()
     except NotImplementedError:

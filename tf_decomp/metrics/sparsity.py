@@ -37,7 +37,7 @@ class HoyerSparsity(NamedTuple):
         n: number of rows behind `value`.
         value_sampled: `value` of one sample of each posterior in place of its mean;
             None where the posteriors' scales are not known.
-        judged_by: what told the inactive dimensions, see `Estimate`.
+        judged_by: what told the inactive dimensions, see `Score`.
     """
 
     value: float
@@ -96,12 +96,12 @@ def hoyer_sparsity(
     """
     raw = check_codes(codes)
     active, judged_by = tell_active(raw, scale, posterior_scales)
-    scaled = _scaled(raw, normalise)
-    rows, active_rows = _hoyer(scaled), _hoyer(scaled[:, active])
+    divided = _divided(raw, normalise)
+    rows, active_rows = _hoyer(divided), _hoyer(divided[:, active])
     value_sampled = None
     if posterior_scales is not None:
         samples = sample_codes(raw, posterior_scales, seed)
-        value_sampled = _mean_and_error(_hoyer(_scaled(samples, normalise)))[0]
+        value_sampled = _mean_and_error(_hoyer(_divided(samples, normalise)))[0]
     return HoyerSparsity(
         *_mean_and_error(rows),
         *_mean_and_error(active_rows),
@@ -116,7 +116,8 @@ def hoyer_sparsity(
     )
 
 
-def _scaled(codes: np.ndarray, normalise: bool) -> np.ndarray:
+def _divided(codes: np.ndarray, normalise: bool) -> np.ndarray:
+    """Returns codes over their standard deviations, constant dimensions as 0."""
     deviations = standard_deviations(codes) if normalise else np.ones(codes.shape[1])
     return codes / np.where(deviations > 0.0, deviations, np.inf)
 
@@ -136,6 +137,7 @@ def _hoyer(codes: np.ndarray) -> np.ndarray:
 
 
 def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    """Returns the mean over rows and its standard error, both 0 where none is left."""
     if not len(values):
         return 0.0, 0.0
     return float(values.mean()), float(values.std() / np.sqrt(len(values)))

@@ -48,7 +48,7 @@ class Prior(keras.layers.Layer, abc.ABC):
 
 
 def diagonal_normal(scale: tf.Tensor) -> tfd.Distribution:
-    """Gives the normal with mean 0 and standard deviations scale [latent_dim]."""
+    """Returns the normal with mean 0 and standard deviations scale [latent_dim]."""
     return tfd.MultivariateNormalDiag(tf.zeros_like(scale), scale)
 
 
@@ -63,5 +63,5 @@ def check_latent_dim(latent_dim: int) -> None:
 
 
 def brief(value: Any) -> str:
-    """Shows a received value in one short line."""
+    """Returns a received value as one short line."""
     return f"shape {list(np.shape(value))}" if np.size(value) > 8 else str(value)

@@ -61,7 +61,7 @@ class FixedPrior(Prior):
 
 
 def as_prior(prior: Prior | tfd.Distribution) -> Prior:
-    """Gives a Prior as it is, a fixed distribution wrapped.
+    """Returns a Prior as it is, a fixed distribution wrapped.
 
     Args:
         prior: A Prior or a distribution with event shape [latent_dim].
@@ -80,7 +80,7 @@ def as_prior(prior: Prior | tfd.Distribution) -> Prior:
 
 
 def _encode(value: Any) -> Any:
-    """Turns a distribution's parameter into what JSON holds."""
+    """Returns a distribution's parameter as what JSON holds."""
     if isinstance(value, tfd.Distribution):
         name = type(value).__name__.lstrip("_")
         if not hasattr(tfd, name) or not isinstance(value, getattr(tfd, name)):
@@ -103,7 +103,7 @@ def _encode(value: Any) -> Any:
 
 
 def _decode(value: Any) -> Any:
-    """Undoes `_encode`; names outside tfp.distributions are refused."""
+    """Returns what `_encode` was given; names outside tfp.distributions are refused."""
     if isinstance(value, list):
         return [_decode(item) for item in value]
     if not isinstance(value, Mapping):

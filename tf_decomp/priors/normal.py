@@ -101,7 +101,7 @@ class NormalPrior(Prior):
 def pca_variances(
     x: np.ndarray, latent_dim: int, max_examples: int = 50_000, seed: int = 0
 ) -> np.ndarray:
-    """Gives [latent_dim] prior variances that follow the data's principal components.
+    """Returns [latent_dim] prior variances that follow the data's principal components.
 
     They are proportional to the largest eigenvalues of the centred data's
     covariance, with mean 1: the fixed anisotropic prior of Figure 2, left.

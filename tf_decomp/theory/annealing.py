@@ -46,14 +46,14 @@ class AnnealedPrior:
     distribution: tfd.Distribution | None
 
     def log_prob(self, z: tf.Tensor) -> tf.Tensor:
-        """Gives log f_beta(z) [...] of z [..., latent_dim], in the prior's dtype."""
+        """Returns log f_beta(z) [...] of z [..., latent_dim], in the prior's dtype."""
         z = tf.cast(z, self.prior.dtype)
         if self.distribution is not None:
             return self.distribution.log_prob(z)
         return self.beta * self.prior.log_prob(z) - self.log_normaliser
 
     def sample(self, n: int, seed: int | None = None) -> tf.Tensor:
-        """Gives samples [n, latent_dim].
+        """Returns samples [n, latent_dim].
 
         Args:
             n: How many.
@@ -77,7 +77,7 @@ def anneal(
     num_samples: int = 100_000,
     seed: int | None = 0,
 ) -> AnnealedPrior:
-    """Gives the annealed prior f_beta and log F_beta.
+    """Returns the annealed prior f_beta and log F_beta.
 
     In closed form for normal, Student-t and Laplace priors; by one-dimensional
     quadrature for other products; else by quadrature for latent_dim <= 2, by
@@ -116,7 +116,7 @@ def anneal(
 def _numerical(
     p: tfd.Distribution, beta: float, method: str, num_samples: int, seed: int | None
 ) -> tuple[float, float, str]:
-    """Gives log F_beta, its standard error and the method used."""
+    """Returns log F_beta, its standard error and the method used."""
     independent = isinstance(p, tfd.Independent) and not p.distribution.event_shape.rank
     auto = method == "auto"
     if method == "quadrature" or (auto and (independent or p.event_shape[0] <= 2)):
@@ -137,7 +137,7 @@ def _numerical(
 def _closed_form(
     p: tfd.Distribution, beta: float
 ) -> tuple[tfd.Distribution, float] | None:
-    """Gives f_beta and log F_beta where p^beta stays in its family."""
+    """Returns f_beta and log F_beta where p^beta stays in its family."""
     inner = p.distribution if isinstance(p, tfd.Independent) else None
     if isinstance(inner, tfd.StudentT):
         return _anneal_student_t(p, beta)
@@ -184,7 +184,7 @@ def _anneal_student_t(
 
 
 def _log_peak(df: tf.Tensor, scale: tf.Tensor) -> np.ndarray:
-    """Gives the log density of a Student-t at its location."""
+    """Returns the log density of a Student-t at its location."""
     df, scale = df.numpy().astype(float), scale.numpy().astype(float)
     gammaln = scipy.special.gammaln
     logs = gammaln((df + 1) / 2) - gammaln(df / 2)

@@ -36,7 +36,7 @@ def maximum_entropy_terms(
     decoder: Callable[[tf.Tensor], tfd.Distribution],
     latents: tf.Tensor,
 ) -> MaximumEntropyTerms:
-    """Gives the terms of equation (3), averaged over samples of the posterior.
+    """Returns the terms of equation (3), averaged over samples of the posterior.
 
     KL and entropy are exact where TFP registers the KL to f_beta; otherwise both are
     unbiased means over the same samples, so that their errors match those of
@@ -74,7 +74,7 @@ def maximum_entropy_terms(
 def maximum_entropy_objective(
     terms: MaximumEntropyTerms, beta: float | tf.Tensor
 ) -> tf.Tensor:
-    """Gives the right side of equation (3) [batch], which equals L_beta(x).
+    """Returns the right side of equation (3) [batch], which equals L_beta(x).
 
     Args:
         terms: From `maximum_entropy_terms` of the same beta.
@@ -90,7 +90,7 @@ def maximum_entropy_objective(
 def normal_maximum_entropy_objective(
     terms: ObjectiveTerms, posterior: tfd.Distribution, beta: float | tf.Tensor
 ) -> tf.Tensor:
-    """Gives L_{H,beta}(x) = ELBO + (beta - 1)/2 log|S(x)| [batch], equation (5).
+    """Returns L_{H,beta}(x) = ELBO + (beta - 1)/2 log|S(x)| [batch], equation (5).
 
     Args:
         terms: Of the objective (7); the divergence is not used.
@@ -107,7 +107,7 @@ def normal_maximum_entropy_objective(
 
 
 def corollary_1_constant(annealed: AnnealedPrior) -> float:
-    """Gives c of equation (4), D (beta - 1)/2 (1 + log(2 pi/beta)) + log F_beta.
+    """Returns c of equation (4), D (beta - 1)/2 (1 + log(2 pi/beta)) + log F_beta.
 
     Args:
         annealed: f_beta of a normal prior.

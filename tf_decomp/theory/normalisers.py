@@ -20,7 +20,7 @@ _Integrand = Callable[[np.ndarray], np.ndarray]
 
 
 def factorised_log_normaliser(p: tfd.Independent, beta: float) -> float:
-    """Gives log F_beta of a product of scalar densities, by quadrature in each.
+    """Returns log F_beta of a product of scalar densities, by quadrature in each.
 
     Tested to 1e-8 in float64; in float32 it stops at changes below 1e-6.
 
@@ -46,7 +46,7 @@ def factorised_log_normaliser(p: tfd.Independent, beta: float) -> float:
 
 
 def joint_log_normaliser(p: tfd.Distribution, beta: float) -> float:
-    """Gives log F_beta by quadrature over one or two dimensions.
+    """Returns log F_beta by quadrature over one or two dimensions.
 
     Args:
         p: Event shape [1] or [2].
@@ -75,7 +75,7 @@ def joint_log_normaliser(p: tfd.Distribution, beta: float) -> float:
 
 
 def expanded_log_normaliser(p: tfd.Distribution, beta: int) -> float | None:
-    """Gives log F_beta of a mixture of normals to a whole power, exactly.
+    """Returns log F_beta of a mixture of normals to a whole power, exactly.
 
     The multinomial expansion of (sum_k w_k N_k)^beta: each product of normals has a
     closed-form integral.
@@ -118,7 +118,7 @@ def expanded_log_normaliser(p: tfd.Distribution, beta: int) -> float | None:
 def sampled_log_normaliser(
     p: tfd.Distribution, beta: float, num_samples: int, seed: int | None
 ) -> tuple[float, float]:
-    """Gives log E_p[p(z)^(beta - 1)] by Monte Carlo, and its standard error.
+    """Returns log E_p[p(z)^(beta - 1)] by Monte Carlo, and its standard error.
 
     The logarithm of an unbiased mean, so biased downwards by about half its squared
     standard error. For small beta the mean may have no finite variance; its standard
@@ -142,7 +142,7 @@ def sampled_log_normaliser(
 
 
 def _log_integral(integrand: _Integrand, dims: int, tolerance: float) -> np.ndarray:
-    """Gives logs [k] of integrals over u, whose logs the integrand gives as [n, k].
+    """Returns logs [k] of integrals over u, whose logs the integrand gives as [n, k].
 
     Ten-point Gauss-Legendre on ever more panels, until two results agree. Zero is a
     panel's edge, so that a kink at the centre does no harm.
@@ -168,7 +168,7 @@ def _log_integral(integrand: _Integrand, dims: int, tolerance: float) -> np.ndar
 
 
 def _limit(integrand: _Integrand, dims: int) -> float:
-    """Gives the half-width of a box in u outside which nothing is left."""
+    """Returns the half-width of a box in u outside which nothing is left."""
     for limit in range(3, 80):
         u = _product(np.linspace(-limit, limit, 8 * limit * (3 - dims) + 1), dims)
         logs = integrand(u)
@@ -182,7 +182,7 @@ def _limit(integrand: _Integrand, dims: int) -> float:
 
 
 def _product(u: np.ndarray, dims: int) -> np.ndarray:
-    """Gives all points [n^dims, dims] of a grid."""
+    """Returns all points [n^dims, dims] of a grid."""
     return np.stack(np.meshgrid(*[u] * dims, indexing="ij"), -1).reshape(-1, dims)
 
 
@@ -199,7 +199,7 @@ def _tolerance(p: tfd.Distribution) -> float:
 
 
 def _location(p: tfd.Distribution) -> tuple[np.ndarray, np.ndarray]:
-    """Gives mean and standard deviation [latent_dim], 0 and 1 where there is none."""
+    """Returns mean and standard deviation [latent_dim], 0 and 1 where there is none."""
     dims = int(p.event_shape[0])
     try:
         mean, spread = p.mean().numpy(), p.stddev().numpy()
@@ -213,7 +213,7 @@ def _location(p: tfd.Distribution) -> tuple[np.ndarray, np.ndarray]:
 def _normal_components(
     p: tfd.Distribution,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Gives weights [k], means [k, d] and covariances [k, d, d]."""
+    """Returns weights [k], means [k, d] and covariances [k, d, d]."""
     if isinstance(p, tfd.MixtureSameFamily):
         parts, weights = [p.components_distribution], p.mixture_distribution
     elif isinstance(p, tfd.Mixture):
@@ -230,7 +230,7 @@ def _normal_components(
 
 
 def is_normal(p: tfd.Distribution) -> bool:
-    """Tells whether p is a multivariate normal or Independent of normals.
+    """Returns whether p is a multivariate normal or Independent of normals.
 
     Args:
         p: Any distribution.
@@ -241,7 +241,7 @@ def is_normal(p: tfd.Distribution) -> bool:
 
 
 def covariance(p: tfd.Distribution) -> np.ndarray:
-    """Gives covariances [..., latent_dim, latent_dim] of what `is_normal` takes.
+    """Returns covariances [..., latent_dim, latent_dim] of what `is_normal` takes.
 
     Args:
         p: A normal.

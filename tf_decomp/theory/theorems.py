@@ -48,7 +48,7 @@ class RotationCurve(NamedTuple):
 def theorem_1_gap(
     model: Any, x: tf.Tensor, annealed: AnnealedPrior, latents: tf.Tensor
 ) -> tf.Tensor:
-    """Gives left minus right side of equation (3) [batch]; 0 up to rounding.
+    """Returns left minus right side of equation (3) [batch]; 0 up to rounding.
 
     Args:
         model: With `encoder` and `decoder`, as a DecompositionVAE.
@@ -70,7 +70,7 @@ def theorem_1_gap(
 def corollary_1_gap(
     model: Any, x: tf.Tensor, beta: float, latents: tf.Tensor
 ) -> tf.Tensor:
-    """Gives left minus right side of equation (4) [batch]; 0 up to rounding.
+    """Returns left minus right side of equation (4) [batch]; 0 up to rounding.
 
     Args:
         model: With `encoder`, `decoder` and a normal `prior` of mean 0; its
@@ -92,7 +92,7 @@ def corollary_1_gap(
 def corollary_2_gradients(
     model: Any, x: tf.Tensor, beta: float, noise: tf.Tensor
 ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """Gives the gradients of L_beta and of L_{H,beta} of the rescaled networks.
+    """Returns the gradients of L_beta and of L_{H,beta} of the rescaled networks.
 
     Both are means over the batch, by the same trainable weights of encoder and
     decoder; Corollary 2 says that they are equal, so that the two objectives have
@@ -133,7 +133,7 @@ def objective_by_angle(
     seed: int = 0,
     batch_size: int = 500,
 ) -> RotationCurve:
-    """Gives L_beta (alpha = 0) of the model rotated by each angle, as Theorem 2 says.
+    """Returns L_beta (alpha = 0) of the model rotated by each angle, as Theorem 2 says.
 
     The noise of q(z|x) is the same at every angle (z turns with the networks), so
     differences are far more precise than the objective itself. Standard errors are
@@ -214,7 +214,7 @@ def _mapped_objective(
 def _rescaled_objective(
     model: Any, x: tf.Tensor, prior: tfd.Distribution, beta: float, latents: tf.Tensor
 ) -> tf.Tensor:
-    """Gives L_{H,beta} of the networks whose latents are sqrt(beta) times as large."""
+    """Returns L_{H,beta} of networks whose latents are sqrt(beta) times as large."""
     root, latent_dim = beta**0.5, int(prior.event_shape[0])
     encoder, decoder = rescale(model.encoder, model.decoder, latent_dim, root)
     posterior = encoder(x, training=False)

@@ -33,7 +33,7 @@ class MappedEncoder(keras.Model):
         self.encoder, self.matrix = encoder, _check_matrix(matrix)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tfd.Distribution:
-        """Gives the distribution of A z, batch shape [batch]."""
+        """Returns the distribution of A z, batch shape [batch]."""
         posterior = plain(self.encoder(x, training=training))
         matrix = tf.constant(self.matrix, posterior.dtype)
         operator = tf.linalg.LinearOperatorFullMatrix(matrix, is_non_singular=True)
@@ -66,7 +66,7 @@ class MappedDecoder(keras.Model):
         self.inverse = np.linalg.inv(_check_matrix(matrix))
 
     def call(self, z: tf.Tensor, training: bool = False) -> tfd.Distribution:
-        """Gives p(x | A^-1 z), batch shape [batch]."""
+        """Returns p(x | A^-1 z), batch shape [batch]."""
         inverse = tf.constant(self.inverse, z.dtype)
         return plain(
             self.decoder(tf.matmul(z, inverse, transpose_b=True), training=training)
@@ -76,7 +76,7 @@ class MappedDecoder(keras.Model):
 def rotate(
     encoder: keras.Model, decoder: keras.Model, rotation: np.ndarray
 ) -> tuple[MappedEncoder, MappedDecoder]:
-    """Gives the networks of Theorem 2, rotated by R.
+    """Returns the networks of Theorem 2, rotated by R.
 
     q is N(R mu, R S R') and p(x | R' z): the same marginal likelihood under a prior
     that R leaves alone, and the same reconstructions under any.
@@ -106,7 +106,7 @@ def rotate(
 def rescale(
     encoder: keras.Model, decoder: keras.Model, latent_dim: int, factor: float
 ) -> tuple[MappedEncoder, MappedDecoder]:
-    """Gives the networks of Corollary 1: latents times a factor, sqrt(beta) there.
+    """Returns the networks of Corollary 1: latents times a factor, sqrt(beta) there.
 
     Args:
         encoder: Maps x to q(z|x).
@@ -125,7 +125,7 @@ def rescale(
 
 
 def rotation_matrix(latent_dim: int, degrees: float) -> np.ndarray:
-    """Gives the rotation [latent_dim, latent_dim] by one angle in every pair of axes.
+    """Returns the rotation [latent_dim, latent_dim] by one angle in every pair of axes.
 
     The pairs are (0, 1), (2, 3), ...; a last axis without a partner stays.
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the metrics on codes and factors share: checks, standard errors, chance."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ _TAIL = 0.001
 _NUM_HALF_SAMPLES = 20
 
 
-class Estimate(NamedTuple):
+class Score(NamedTuple):
     """A score, its uncertainty, and the level that a meaningless code reaches.
 
     Attributes:
@@ -66,7 +66,7 @@ class LabelledCodes(NamedTuple):
         active: [latent_dim] False for the dropped dimensions.
         factors_used: indices of these factors among the given columns.
         num_factors: number of given columns.
-        judged_by: see `Estimate`.
+        judged_by: see `Score`.
         samples: [n, latent_dim] one sample of each posterior, standardised as the
             codes; None where the scales are not known.
     """
@@ -97,17 +97,17 @@ class LabelledCodes(NamedTuple):
         """Returns the indices of the dropped dimensions."""
         return tuple(np.flatnonzero(~self.active).tolist())
 
-    def estimate(
+    def score(
         self,
         value: float,
         standard_error: float,
-        chance: np.ndarray,
+        chance: Sequence[float],
         value_all: float,
         n: int,
         value_sampled: float | None = None,
-    ) -> Estimate:
-        """Returns the `Estimate`; `chance` [permutations] is reduced here."""
-        return Estimate(
+    ) -> Score:
+        """Returns the `Score`; `chance` [permutations] is reduced here."""
+        return Score(
             float(value),
             float(standard_error),
             float(np.mean(chance)),
@@ -199,7 +199,7 @@ def resample(
     factors: np.ndarray,
     rows: np.ndarray,
     rng: np.random.Generator,
-) -> tuple[float, float, np.ndarray, float]:
+) -> tuple[float, float, list[float], float]:
     """Evaluates a score with its half-sampling error and at permuted factors.
 
     The standard error is the standard deviation of the score over 20 random halves
@@ -229,4 +229,4 @@ def resample(
         fit(factors[rng.permutation(len(factors))])(rows)[0]
         for _ in range(NUM_PERMUTATIONS)
     ]
-    return value, float(np.std(halves, ddof=1)), np.array(chances), value_all
+    return value, float(np.std(halves, ddof=1)), chances, value_all

@@ -12,33 +12,29 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import entr
+from scipy.stats import rankdata
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
 from tf_decomp.errors import InputError
-from tf_decomp.metrics.estimates import Estimate, LabelledCodes, label_codes, resample
+from tf_decomp.estimates import mean_estimate
+from tf_decomp.metrics.scores import LabelledCodes, Score, label_codes, resample
 
 _NUM_PARTS = 5
 _MAX_PART_ROWS = 4_000
 _NUM_TREES = 10
 _ROWS_PER_CLASS = 20
-_MAX_CLASSIFIER_ROWS = 5_000
+_MAX_THRESHOLD_ROWS = 5_000
+_MAX_CLASSIFIER_ROWS = 10_000
 
 
 class DCIScore(NamedTuple):
-    """The fields of `Estimate` for the disentanglement, then its two companions.
+    """The fields of `Score` for the disentanglement, then its two companions.
 
     Attributes:
         value: disentanglement: a dimension serves one factor only.
-        standard_error: see `Estimate`, as for the next eight.
-        chance: level under permuted factors.
-        chance_standard_error: its spread.
-        dropped: dimensions left out.
-        value_all: the disentanglement with nothing dropped.
-        factors_used: factors judged.
-        n: number of rows in all parts together.
-        value_sampled: the disentanglement of sampled codes.
-        judged_by: what told the dropped dimensions.
+        standard_error: and all up to `judged_by`: see `Score`.
         completeness: a factor is served by one dimension only.
         informativeness: the factors can be told from the code: mean held-out R^2,
             or accuracy where a factor is categorical.
@@ -54,8 +50,8 @@ class DCIScore(NamedTuple):
     n: int
     value_sampled: float | None
     judged_by: str
-    completeness: Estimate
-    informativeness: Estimate
+    completeness: Score
+    informativeness: Score
 
 
 def dci_disentanglement(
@@ -104,32 +100,32 @@ def dci_disentanglement(
     n = min(len(labelled.codes), _NUM_PARTS * _MAX_PART_ROWS)
     parts = np.array_split(rng.permutation(len(labelled.codes))[:n], _NUM_PARTS)
 
-    def scores(codes: np.ndarray, part: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        return _forest_scores(codes[part], labels, unordered, rng)
+    def measure(codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return _forest_scores(codes, labels, unordered, rng)
 
     def mean_scores(codes: np.ndarray) -> np.ndarray:
-        return np.mean([scores(codes, p, labelled.factors[p]) for p in parts], axis=0)
+        return np.mean([measure(codes[p], labelled.factors[p]) for p in parts], axis=0)
 
     active = labelled.active_codes()
     values, chances = [], []
     for part in parts:
         labels = labelled.factors[part]
-        values.append(scores(active, part, labels))
-        chances.append(scores(active, part, rng.permutation(labels)))
-    means = np.mean(values, axis=0)
-    means_all = mean_scores(labelled.codes) if labelled.dropped() else means
+        values.append(measure(active[part], labels))
+        chances.append(measure(active[part], rng.permutation(labels)))
+    means_all = np.mean(values, axis=0)
+    if labelled.dropped():
+        means_all = mean_scores(labelled.codes)
     sampled = [None, None, None]
     if labelled.samples is not None:
         samples = labelled._replace(codes=labelled.samples).active_codes()
         sampled = mean_scores(samples).tolist()
-    errors = np.std(values, axis=0, ddof=1) / np.sqrt(_NUM_PARTS)
-    estimates = [
-        labelled.estimate(value, error, chance, value_all, n, of_samples)
-        for value, error, chance, value_all, of_samples in zip(
-            means, errors, np.transpose(chances), means_all, sampled, strict=True
+    scores = [
+        labelled.score(*mean_estimate(of_parts)[:2], chance, value_all, n, of_samples)
+        for of_parts, chance, value_all, of_samples in zip(
+            np.transpose(values), np.transpose(chances), means_all, sampled, strict=True
         )
     ]
-    return DCIScore(*estimates[0], *estimates[1:])
+    return DCIScore(*scores[0], *scores[1:])
 
 
 def sap_score(
@@ -140,7 +136,7 @@ def sap_score(
     scale: ArrayLike | None = None,
     posterior_scales: ArrayLike | None = None,
     seed: int = 0,
-) -> Estimate:
+) -> Score:
     """Scores whether one dimension alone predicts a factor better than any other.
 
     Kumar, Sattigeri and Balakrishnan, "Variational Inference of Disentangled Latent
@@ -176,7 +172,7 @@ def sap_score(
     unordered = _unordered(labelled, categorical)
     rng = np.random.default_rng(seed)
     n = len(labelled.codes)
-    num_train = min(_MAX_CLASSIFIER_ROWS, n // 2) if unordered.any() else 0
+    num_train = min(_MAX_THRESHOLD_ROWS, n // 2) if unordered.any() else 0
     train, evaluation = np.split(rng.permutation(n), [num_train])
 
     def fit_codes(
@@ -203,7 +199,42 @@ def sap_score(
     value_sampled = labelled.value_of_samples(
         lambda sampled: fit_codes(sampled.codes, sampled.factors)(evaluation)[0]
     )
-    return labelled.estimate(*result, len(evaluation), value_sampled)
+    return labelled.score(*result, len(evaluation), value_sampled)
+
+
+def area_under_curves(labelled: LabelledCodes, rng: np.random.Generator) -> Score:
+    """Returns Ridgeway and Mozer's explicitness, see `modularity_explicitness`.
+
+    Args:
+        labelled: Checked codes and factors.
+        rng: Of the split, the halves and the permutations.
+    """
+    chosen = rng.permutation(len(labelled.codes))[:_MAX_CLASSIFIER_ROWS]
+    train, evaluation = np.array_split(np.arange(len(chosen)), 2)
+    active, everything = labelled.active_codes()[chosen], labelled.codes[chosen]
+
+    def fit_codes(codes: np.ndarray, factors: np.ndarray) -> Callable[..., float]:
+        decisions = [_one_against_all(codes, labels, train) for labels in factors.T]
+
+        def mean_area(rows: np.ndarray) -> float:
+            pairs = zip(decisions, factors[rows].T, strict=True)
+            areas = [_mean_area(*each, labels, rows) for each, labels in pairs]
+            return float(np.mean(areas))
+
+        return mean_area
+
+    def fit(factors: np.ndarray) -> Callable[[np.ndarray], tuple[float, float]]:
+        kept = fit_codes(active, factors)
+        full = fit_codes(everything, factors) if labelled.dropped() else kept
+        return lambda rows: (kept(rows), full(rows))
+
+    result = resample(fit, labelled.factors[chosen], evaluation, rng)
+    value_sampled = labelled.value_of_samples(
+        lambda sampled: fit_codes(
+            sampled.active_codes()[chosen], sampled.factors[chosen]
+        )(evaluation)
+    )
+    return labelled.score(*result, len(evaluation), value_sampled)
 
 
 def _unordered(labelled: LabelledCodes, categorical: Sequence[int]) -> np.ndarray:
@@ -302,3 +333,30 @@ def _balanced_accuracies(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray
 def _gap(scores: np.ndarray, worst: np.ndarray) -> float:
     second, best = np.sort(np.concatenate([scores, [worst, worst]]), axis=0)[-2:]
     return float(np.mean(best - second))
+
+
+def _one_against_all(
+    codes: np.ndarray, labels: np.ndarray, train: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns decisions [n, num_classes] of classifiers, and the classes' values."""
+    counts = np.bincount(labels[train])
+    classes = np.flatnonzero((counts > 0) & (counts < len(train)))
+    decisions = np.empty((len(codes), len(classes)))
+    for column, value in enumerate(classes):
+        classifier = LogisticRegression(solver="newton-cholesky")
+        classifier.fit(codes[train], labels[train] == value)
+        decisions[:, column] = classifier.decision_function(codes)
+    return decisions, classes
+
+
+def _mean_area(
+    decisions: np.ndarray, classes: np.ndarray, labels: np.ndarray, rows: np.ndarray
+) -> float:
+    """Returns the mean area under the ROC curves (Mann-Whitney) over the classes."""
+    members = labels[:, None] == classes
+    positives = members.sum(axis=0)
+    pairs = positives * (len(rows) - positives)
+    wins = (rankdata(decisions[rows], axis=0) * members).sum(axis=0)
+    wins -= positives * (positives + 1) / 2
+    judged = pairs > 0
+    return float(np.mean(wins[judged] / pairs[judged])) if judged.any() else 0.5

@@ -1,30 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disentanglement by intervention: hold one factor and see which dimension is still."""
+"""Disentanglement by intervention: hold one factor and see which dimension is still.
 
+The metrics vote. For a vote a factor is chosen uniformly, a value of it as often as it
+occurs in the data, and rows that share this value, with replacement. A value that a
+single row has cannot be held and is not drawn.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.linear_model import LogisticRegression
 
-from tf_decomp.metrics.estimates import Estimate, LabelledCodes, label_codes
-from tf_decomp.metrics.votes import Votes, check_vote_counts, draw_votes, score_votes
+from tf_decomp.errors import InputError
+from tf_decomp.metrics.scores import NUM_PERMUTATIONS, LabelledCodes, Score, label_codes
+
+_CHUNK_ROWS = 64_000  # the rows of a chunk of votes stay in the cache
+_MAX_CHANCE_VOTES = 2_000
+_MIN_VOTES = 50
 
 
 class FactorVAEScore(NamedTuple):
-    """The fields of `Estimate`, then what only `factor_vae_score` has.
+    """The fields of `Score`, then what only `factor_vae_score` has.
 
     Attributes:
         value: share of the evaluation votes whose factor is named.
-        standard_error: see `Estimate`, as for the next eight.
-        chance: level under permuted factors.
-        chance_standard_error: its spread.
-        dropped: dimensions left out.
-        value_all: the share with nothing dropped.
-        factors_used: factors judged.
-        n: number of evaluation votes.
-        value_sampled: the share of sampled codes.
-        judged_by: what told the dropped dimensions.
+        standard_error: and all up to `judged_by`: see `Score`.
         in_sample_value: the share on the training votes themselves; it flatters, for
             random codes by far when votes are few.
         margin: mean over the evaluation votes of 1 - v1 / v2, where v1 and v2 are the
@@ -90,39 +94,19 @@ def factor_vae_score(
         >>> factor_vae_score(factors.astype(float), factors).value
         1.0
     """
-    check_vote_counts(train_votes, evaluation_votes, samples_per_vote)
+    _check_vote_counts(train_votes, evaluation_votes, samples_per_vote)
     labelled = label_codes(codes, factors, scale, posterior_scales, seed)
-    rng = np.random.default_rng(seed)
-    votes, chances = score_votes(
+    score, votes, hits = _score_votes(
         labelled,
         (train_votes, evaluation_votes),
         samples_per_vote,
         _variances,
         _majority_hits,
-        rng,
+        np.random.default_rng(seed),
     )
-
-    def share_of_hits(labelled: LabelledCodes) -> float:
-        votes = draw_votes(
-            labelled, train_votes + evaluation_votes, samples_per_vote, _variances, rng
-        )
-        hits = _majority_hits(votes, train_votes, labelled.active)
-        return float(hits[train_votes:].mean())
-
-    everything = np.ones_like(labelled.active)
-    hits = _majority_hits(votes, train_votes, labelled.active)
-    hits_all = _majority_hits(votes, train_votes, everything)[train_votes:]
     margins = _margins(votes.features[train_votes:, labelled.active])
-    value = hits[train_votes:].mean()
     return FactorVAEScore(
-        *labelled.estimate(
-            value,
-            np.sqrt(value * (1.0 - value) / evaluation_votes),
-            chances,
-            hits_all.mean(),
-            evaluation_votes,
-            labelled.value_of_samples(share_of_hits),
-        ),
+        *score,
         in_sample_value=float(hits[:train_votes].mean()),
         margin=float(margins.mean()),
         margin_standard_error=float(margins.std() / np.sqrt(evaluation_votes)),
@@ -139,7 +123,7 @@ def beta_vae_score(
     scale: ArrayLike | None = None,
     posterior_scales: ArrayLike | None = None,
     seed: int = 0,
-) -> Estimate:
+) -> Score:
     """Scores how well a linear classifier names the factor that pairs share.
 
     Higgins et al., "beta-VAE" (ICLR 2017): a vote is the mean of
@@ -169,39 +153,144 @@ def beta_vae_score(
         >>> beta_vae_score(factors.astype(float), factors).value
         1.0
     """
-    check_vote_counts(train_votes, evaluation_votes, 2 * pairs_per_vote)
-    labelled = label_codes(codes, factors, scale, posterior_scales, seed)
-    rng = np.random.default_rng(seed)
-    votes, chances = score_votes(
-        labelled,
+    _check_vote_counts(train_votes, evaluation_votes, 2 * pairs_per_vote)
+    return _score_votes(
+        label_codes(codes, factors, scale, posterior_scales, seed),
         (train_votes, evaluation_votes),
         2 * pairs_per_vote,
         _pair_distances,
         _linear_hits,
-        rng,
-    )
+        np.random.default_rng(seed),
+    )[0]
 
-    def share_of_hits(labelled: LabelledCodes) -> float:
-        num_votes = train_votes + evaluation_votes
-        votes = draw_votes(
-            labelled, num_votes, 2 * pairs_per_vote, _pair_distances, rng
+
+class _Votes(NamedTuple):
+    """What each vote saw, [num_votes, latent_dim], and the factor it held."""
+
+    features: np.ndarray
+    labels: np.ndarray
+
+
+def _check_vote_counts(
+    train_votes: int, evaluation_votes: int, rows_per_vote: int
+) -> None:
+    if min(train_votes, evaluation_votes) < _MIN_VOTES or rows_per_vote < 2:
+        raise InputError(
+            f"votes must be at least {_MIN_VOTES} and the rows of a vote at least 2; "
+            f"received {train_votes}, {evaluation_votes}, {rows_per_vote}; raise them"
         )
-        hits = _linear_hits(votes, train_votes, labelled.active)
-        return float(hits[train_votes:].mean())
 
-    everything = np.ones_like(labelled.active)
-    value = _linear_hits(votes, train_votes, labelled.active)[train_votes:].mean()
-    value_all = value
+
+def _score_votes(
+    labelled: LabelledCodes,
+    num_votes: tuple[int, int],
+    rows_per_vote: int,
+    reduce: Callable[[np.ndarray], np.ndarray],
+    find_hits: Callable[[_Votes, int, np.ndarray], np.ndarray],
+    rng: np.random.Generator,
+) -> tuple[Score, _Votes, np.ndarray]:
+    """Returns the score, its votes, those that train first, and which are right.
+
+    Args:
+        labelled: The codes and their factors.
+        num_votes: How many train and how many are scored.
+        rows_per_vote: Rows that each vote draws.
+        reduce: [votes, rows_per_vote, latent_dim] -> [votes, latent_dim].
+        find_hits: Takes votes, how many of them train, and which dimensions to use;
+            returns whether each vote is right.
+        rng: The source of all draws.
+    """
+
+    def draw(labelled: LabelledCodes, votes: int) -> _Votes:
+        return _draw_votes(labelled, votes, rows_per_vote, reduce, rng)
+
+    def share_of_hits(votes: _Votes, num_train: int, dimensions: np.ndarray) -> float:
+        return find_hits(votes, num_train, dimensions)[num_train:].mean()
+
+    num_train, num_scored = num_votes
+    votes = draw(labelled, sum(num_votes))
+    few_train, few_scored = (min(count, _MAX_CHANCE_VOTES) for count in num_votes)
+    chances = []
+    for _ in range(NUM_PERMUTATIONS):
+        order = rng.permutation(len(labelled.codes))
+        shuffled = labelled._replace(codes=labelled.codes.take(order, axis=0))
+        random = draw(shuffled, few_train + few_scored)
+        chances.append(share_of_hits(random, few_train, labelled.active))
+    hits = find_hits(votes, num_train, labelled.active)
+    value = value_all = hits[num_train:].mean()
     if labelled.dropped():
-        value_all = _linear_hits(votes, train_votes, everything)[train_votes:].mean()
-    return labelled.estimate(
-        value,
-        np.sqrt(value * (1.0 - value) / evaluation_votes),
-        chances,
-        value_all,
-        evaluation_votes,
-        labelled.value_of_samples(share_of_hits),
+        value_all = share_of_hits(votes, num_train, np.ones_like(labelled.active))
+    error = np.sqrt(value * (1.0 - value) / num_scored)
+    value_sampled = labelled.value_of_samples(
+        lambda sampled: share_of_hits(
+            draw(sampled, sum(num_votes)), num_train, sampled.active
+        )
     )
+    score = labelled.score(value, error, chances, value_all, num_scored, value_sampled)
+    return score, votes, hits
+
+
+def _group_rows(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns rows sorted by a factor, where each value starts, how many rows."""
+    order = np.argsort(factor, kind="stable")
+    sizes = np.bincount(factor)
+    starts = np.cumsum(sizes) - sizes
+    shared = sizes > 1
+    if not shared.any():
+        raise InputError(
+            "a factor must have a value that two rows share; received one without; "
+            "leave that factor out or encode more data"
+        )
+    return order, starts[shared], sizes[shared]
+
+
+def _draw_votes(
+    labelled: LabelledCodes,
+    num_votes: int,
+    rows_per_vote: int,
+    reduce: Callable[[np.ndarray], np.ndarray],
+    rng: np.random.Generator,
+) -> _Votes:
+    """Draws votes in an exchangeable order, so that any split of them is random.
+
+    The draws of a chunk come from its own generator, whichever thread runs it.
+
+    Args:
+        labelled: the codes and their factors.
+        num_votes: number of votes.
+        rows_per_vote: rows that each vote draws.
+        reduce: [votes, rows_per_vote, latent_dim] -> [votes, latent_dim].
+        rng: the source of the factors' counts, of the chunks and of the order.
+
+    Raises:
+        InputError: no two rows share a factor's value.
+    """
+    groups = [_group_rows(factor) for factor in labelled.factors.T]
+    codes = labelled.codes.astype(np.float32)
+    counts = rng.multinomial(num_votes, np.full(len(groups), 1.0 / len(groups)))
+    chunk = max(1, _CHUNK_ROWS // rows_per_vote)
+    features: list[np.ndarray] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for (order, starts, sizes), count in zip(groups, counts, strict=True):
+            table = codes.take(order, axis=0)  # a value's rows lie together
+
+            def draw(
+                votes: int,
+                source: np.random.Generator,
+                table: np.ndarray = table,
+                starts: np.ndarray = starts,
+                sizes: np.ndarray = sizes,
+            ) -> np.ndarray:
+                held = source.choice(len(sizes), votes, p=sizes / sizes.sum())[:, None]
+                shape = (votes, rows_per_vote)
+                rows = starts[held] + source.integers(0, sizes[held], shape)
+                return reduce(table.take(rows, axis=0))
+
+            parts = [min(chunk, count - at) for at in range(0, count, chunk)]
+            features += pool.map(draw, parts, rng.spawn(len(parts)))
+    labels = np.repeat(np.arange(len(groups)), counts)
+    order = rng.permutation(num_votes)
+    return _Votes(np.concatenate(features)[order], labels[order])
 
 
 def _variances(codes: np.ndarray) -> np.ndarray:
@@ -216,7 +305,7 @@ def _pair_distances(codes: np.ndarray) -> np.ndarray:
     return np.abs(codes[:, ::2] - codes[:, 1::2]).mean(axis=1)
 
 
-def _majority_hits(votes: Votes, train_votes: int, active: np.ndarray) -> np.ndarray:
+def _majority_hits(votes: _Votes, train_votes: int, active: np.ndarray) -> np.ndarray:
     """Returns [num_votes] whether the majority of the training votes is right."""
     winners = np.zeros(len(votes.labels), np.int64)
     if active.any():
@@ -235,7 +324,7 @@ def _margins(variances: np.ndarray) -> np.ndarray:
     return 1.0 - np.divide(lowest, second, out=np.ones_like(lowest), where=second > 0)
 
 
-def _linear_hits(votes: Votes, train_votes: int, active: np.ndarray) -> np.ndarray:
+def _linear_hits(votes: _Votes, train_votes: int, active: np.ndarray) -> np.ndarray:
     """Returns [num_votes] whether a classifier of the training votes is right."""
     train = votes.features[:train_votes, active]
     spread = train.std(axis=0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads image data sets of TensorFlow Datasets (TFDS) into NumPy arrays."""
+"""Images as NumPy arrays: scaled, resized, read from TensorFlow Datasets (TFDS)."""
 
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,78 @@ from tf_decomp.data.dataset import Split
 from tf_decomp.errors import InputError
 
 _BATCH_SIZE = 512
+_ROWS_AT_ONCE = 4096  # bounds the memory of a conversion
+
+
+def white_level(dtype: np.dtype, largest: float) -> float:
+    """Returns the value of white: divided by it, images lie in [0, 1].
+
+    Args:
+        dtype: The type in which the images were stored.
+        largest: The largest value of the training images.
+
+    Returns:
+        The largest value of an unsigned integer type; 1 for every other type,
+        and for images that hold nothing but 0 and 1 (binary images).
+
+    Example:
+        >>> white_level(np.dtype(np.uint8), 254), white_level(np.dtype(np.uint8), 1)
+        (255.0, 1.0)
+    """
+    if dtype.kind == "u" and largest > 1:
+        return float(np.iinfo(dtype).max)
+    return 1.0
+
+
+def float_images(
+    images: np.ndarray, image_size: int = 0, white: float = 1.0
+) -> np.ndarray:
+    """Returns images as float32, divided by the value of white and made square.
+
+    Resizing is bilinear with half-pixel centres where an axis grows, and averages
+    over the pixels that a new one covers (a triangular filter) where it shrinks.
+
+    Args:
+        images: [n, height, width, channels] of any real type.
+        image_size: The new height and width; 0 leaves both as they are.
+        white: What to divide by, see `white_level`.
+
+    Returns:
+        [n, image_size, image_size, channels] float32, within the range of
+        `images / white`.
+
+    Raises:
+        InputError: If image_size is negative.
+
+    Example:
+        >>> float_images(np.ones((2, 28, 28, 1), np.uint8), 32).shape
+        (2, 32, 32, 1)
+    """
+    if image_size < 0:
+        raise InputError(
+            f"image_size must be >= 0 (0: as stored); received {image_size}"
+        )
+    num_images, height, width, channels = images.shape
+    side = (image_size, image_size) if image_size else (height, width)
+    shrinks = side[0] < height or side[1] < width
+    result = np.empty((num_images, *side, channels), np.float32)
+    for start in range(0, num_images, _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        pixels = images[rows].astype(np.float32) / np.float32(white)
+        if side == (height, width):
+            result[rows] = pixels
+            continue
+        with tf.device("CPU"):  # the same pixels on every machine
+            resized = tf.image.resize(pixels, side, antialias=shrinks)
+        # Weighted means stay in the range of the data but for rounding.
+        result[rows] = np.clip(resized, pixels.min(), pixels.max())
+    return result
 
 
 def prepared_builder(
     name: str, data_dir: str | Path | None = None
 ) -> tfds.core.DatasetBuilder:
-    """Return the builder of a TFDS data set, downloaded where it is not yet there.
+    """Returns the builder of a TFDS data set, downloaded where it is not yet there.
 
     Args:
         name: A TFDS name, with a configuration and version where wanted:
@@ -53,7 +119,7 @@ def prepared_builder(
 def read_split(
     builder: tfds.core.DatasetBuilder, split: str, image_size: int = 0
 ) -> Split:
-    """Return one split's images and labels as arrays.
+    """Returns one split's images and labels as arrays.
 
     Args:
         builder: A prepared builder with a feature `image`; a scalar feature `label`
@@ -101,16 +167,12 @@ def read_split(
     batches = list(tfds.as_numpy(examples.batch(_BATCH_SIZE)))
     if not batches:
         raise InputError(f"split {split!r} of tfds:{builder.name} has no example")
-    return Split(
-        x=np.concatenate([batch["image"] for batch in batches]),
-        labels=(
-            np.concatenate([batch["label"] for batch in batches])
-            if has_labels
-            else None
-        ),
-    )
+    arrays = {
+        name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]
+    }
+    return Split(arrays["image"], arrays.get("label"))
 
 
 def _first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
+    """Returns the first line of an error's message."""
     return str(error).strip().partition("\n")[0]
