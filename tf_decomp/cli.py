@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from tf_decomp.errors import InputError, NonFiniteLoss
-from tf_decomp.experiment.config import ExperimentConfig
+from tf_decomp.experiment.config import DEFAULTS, ExperimentConfig, parse_setting
 
 _DEFINE = {
     bool: flags.DEFINE_boolean,
@@ -24,8 +24,8 @@ _DEFINE = {
 
 def define_config_flags() -> None:
     """Makes a flag of every field of ExperimentConfig."""
-    for field in dataclasses.fields(ExperimentConfig):
-        define_flags(**{field.name: (field.default, field.metadata["help"])})
+    fields = dataclasses.fields(ExperimentConfig)
+    define_flags(**{f.name: (f.default, f.metadata["help"]) for f in fields})
 
 
 def define_flags(**defaults: tuple[Any, str]) -> None:
@@ -43,7 +43,7 @@ def define_flags(**defaults: tuple[Any, str]) -> None:
 
 
 def config_from_flags(**changes: Any) -> ExperimentConfig:
-    """Gives the settings that the command line and its flagfiles say.
+    """Returns the settings that the command line and its flagfiles say.
 
     Args:
         **changes: Settings in place of what the flags say.
@@ -52,14 +52,14 @@ def config_from_flags(**changes: Any) -> ExperimentConfig:
         InputError: A value is not usable.
     """
     values: dict[str, Any] = {}
-    for field in dataclasses.fields(ExperimentConfig):
-        value = flags.FLAGS[field.name].value
-        values[field.name] = _integers(value) if isinstance(value, list) else value
+    for name in DEFAULTS:
+        value = flags.FLAGS[name].value
+        values[name] = _joined(name, value) if isinstance(value, list) else value
     return ExperimentConfig(**{**values, **changes})
 
 
 def path_from_flag(name: str) -> Path:
-    """Gives the path of a required flag.
+    """Returns the path of a required flag.
 
     Raises:
         InputError: It was not given.
@@ -71,7 +71,7 @@ def path_from_flag(name: str) -> Path:
 
 
 def list_from_flag(name: str) -> list[str]:
-    """Gives the parts of a comma-separated flag."""
+    """Returns the parts of a comma-separated flag."""
     return list(flags.FLAGS[name].value)
 
 
@@ -121,10 +121,12 @@ def _stop(message: str) -> NoReturn:
     sys.exit(1)
 
 
-def _integers(values: list[str]) -> tuple[int, ...]:
+def _joined(name: str, parts: list[str]) -> Any:
+    """Returns a setting whose flag absl has split at its commas."""
+    text = ",".join(parts)
     try:
-        return tuple(int(value) for value in values)
+        return parse_setting(name, text)
     except ValueError:
         raise InputError(
-            f"hidden must hold whole numbers, as 100,100; received {','.join(values)!r}"
+            f"{name} must hold whole numbers, as 100,100; received {text!r}"
         ) from None

@@ -5,19 +5,15 @@ import dataclasses
 import math
 from typing import Any
 
-from tf_decomp.divergences import DIVERGENCES
 from tf_decomp.errors import InputError
-from tf_decomp.networks import LIKELIHOODS, POSTERIORS
-
-PRIORS = (
-    "normal",
-    "normal_pca",
-    "normal_learnt",
-    "normal_learnt_fixed_total",
-    "student_t",
-    "normal_mixture",
-    "spike_and_slab",
+from tf_decomp.experiment.choices import (
+    CHOICES,
+    DIVERGENCES,
+    LIKELIHOODS,
+    POSTERIORS,
+    PRIORS,
 )
+
 STRATEGIES = ("none", "mirrored", "multi_worker")
 
 
@@ -69,7 +65,7 @@ class ExperimentConfig:
         False, "Batch-normalised convolutional networks, as for Fashion-MNIST."
     )
     divergence: str = _setting(
-        "none", f"D(q(z), p(z)), none or one of {', '.join(DIVERGENCES)}."
+        "none", f"D(q(z), p(z)), one of {', '.join(DIVERGENCES)}."
     )
     alpha: float = _setting(0.0, "Weight of D in the objective (7).")
     beta: float = _setting(1.0, "Weight of the KL in the objective (7).")
@@ -87,40 +83,32 @@ class ExperimentConfig:
         for field in dataclasses.fields(self):
             value = _typed(field.name, getattr(self, field.name), field.default)
             object.__setattr__(self, field.name, value)
-        self._check_names()
+        for setting, known in (*CHOICES.items(), ("strategy", STRATEGIES)):
+            if getattr(self, setting) not in known:
+                raise InputError(
+                    f"{setting}: expected one of {', '.join(known)}; "
+                    f"received {getattr(self, setting)!r}"
+                )
         self._check_numbers()
         if self.alpha > 0 and self.divergence == "none":
+            others = "|".join(name for name in DIVERGENCES if name != "none")
             raise InputError(
                 f"alpha={self.alpha} weighs a divergence, but divergence=none; "
-                f"choose --divergence={'|'.join(DIVERGENCES)} or --alpha=0"
+                f"choose --divergence={others} or --alpha=0"
             )
-        if self.prior == "normal_mixture" and self.latent_dim != 2:
+        latent_dim = PRIORS[self.prior].latent_dim
+        if latent_dim not in (None, self.latent_dim):
             raise InputError(
-                "prior=normal_mixture has latent_dim=2; received "
-                f"latent_dim={self.latent_dim}, set --latent_dim=2"
+                f"prior={self.prior} has latent_dim={latent_dim}; received "
+                f"latent_dim={self.latent_dim}, set --latent_dim={latent_dim}"
             )
-
-    def _check_names(self) -> None:
-        for name, known in (
-            ("prior", PRIORS),
-            ("posterior", POSTERIORS),
-            ("likelihood", LIKELIHOODS),
-            ("divergence", ("none", *DIVERGENCES)),
-            ("strategy", STRATEGIES),
-        ):
-            if getattr(self, name) not in known:
-                raise InputError(
-                    f"{name}: expected one of {', '.join(known)}; "
-                    f"received {getattr(self, name)!r}"
-                )
 
     def _check_numbers(self) -> None:
-        for names, least in (
-            (("alpha", "beta", "seed", "image_size"), 0),
-            (("max_train_examples", "max_test_examples"), 0),
-            (("latent_dim", "num_samples", "epochs", "batch_size"), 1),
+        for least, names in (
+            (0, "alpha beta seed image_size max_train_examples max_test_examples"),
+            (1, "latent_dim num_samples epochs batch_size"),
         ):
-            for name in names:
+            for name in names.split():
                 value = getattr(self, name)
                 if not (math.isfinite(value) and value >= least):
                     raise InputError(f"{name} must be >= {least}; received {value}")
@@ -140,25 +128,18 @@ class ExperimentConfig:
             )
 
     def to_texts(self) -> dict[str, str]:
-        """Gives every setting's name and its flag's text."""
-        texts = {}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, tuple):
-                value = ",".join(map(str, value))
-            elif isinstance(value, bool):
-                value = str(value).lower()
-            texts[field.name] = str(value)
-        return texts
+        """Returns the text of every setting's flag by its name."""
+        fields = dataclasses.fields(self)
+        return {field.name: _text(getattr(self, field.name)) for field in fields}
 
     def to_flags(self) -> str:
-        """Gives a flagfile with every setting."""
+        """Returns a flagfile with every setting."""
         lines = (f"--{name}={text}\n" for name, text in self.to_texts().items())
         return "".join(lines)
 
     @classmethod
     def from_flags(cls, text: str) -> "ExperimentConfig":
-        """Builds the settings of a flagfile; those it does not name have defaults.
+        """Returns the settings of a flagfile; those it does not name have defaults.
 
         Args:
             text: Lines `--name=value`; empty lines and # comments are skipped.
@@ -166,48 +147,63 @@ class ExperimentConfig:
         Raises:
             InputError: A line is not of that form, or a name or value is not known.
         """
-        fields = {field.name: field for field in dataclasses.fields(cls)}
         values: dict[str, Any] = {}
         for line in map(str.strip, text.splitlines()):
             if not line or line.startswith("#"):
                 continue
             name, equals, value = line.lstrip("-").partition("=")
-            if name not in fields or not equals:
+            if name not in DEFAULTS or not equals:
                 raise InputError(f"config: expected --setting=value; received {line!r}")
             try:
-                values[name] = _parse(value, fields[name].default)
+                values[name] = parse_setting(name, value)
             except ValueError:
                 raise InputError(
                     f"config: {name} cannot be {value!r}; expected a value as "
-                    f"{fields[name].default!r}"
+                    f"{DEFAULTS[name]!r}"
                 ) from None
         return cls(**values)
 
 
-def _typed(name: str, value: Any, like: Any) -> Any:
-    """Gives the value in the type of the setting's default, if nothing is lost."""
-    try:
-        if isinstance(like, tuple):
-            return tuple(_typed(name, item, 0) for item in value)
-        typed = type(like)(value)
-    except (TypeError, ValueError):
-        typed = None
-    if typed is None or isinstance(value, str) != isinstance(like, str):
-        raise _wrong_type(name, value, like)
-    if not (typed == value or typed != typed):
-        raise _wrong_type(name, value, like)
-    return typed
+DEFAULTS: dict[str, Any] = {
+    field.name: field.default for field in dataclasses.fields(ExperimentConfig)
+}
 
 
-def _wrong_type(name: str, value: Any, like: Any) -> InputError:
-    return InputError(f"{name}: expected a value as {like!r}; received {value!r}")
+def parse_setting(name: str, text: str) -> Any:
+    """Returns the value that a flag's text stands for, in the setting's type.
 
+    Args:
+        name: A key of DEFAULTS.
+        text: As `ExperimentConfig.to_texts` writes it.
 
-def _parse(text: str, like: Any) -> Any:
+    Raises:
+        ValueError: The text stands for no such value.
+    """
+    like = DEFAULTS[name]
     if isinstance(like, bool):
         if text.lower() not in ("true", "false"):
             raise ValueError(text)
         return text.lower() == "true"
     if isinstance(like, tuple):
-        return tuple(int(part) for part in text.split(",") if part)
+        return tuple(int(part) for part in text.split(",")) if text else ()
     return type(like)(text)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _typed(name: str, value: Any, like: Any) -> Any:
+    """Returns the value in the type of the setting's default, if nothing is lost."""
+    try:
+        if isinstance(like, tuple):
+            return tuple(_typed(name, item, 0) for item in value)
+        typed = type(like)(value)
+        kept = typed == value or typed != typed  # NaN is for the checks
+    except (TypeError, ValueError):
+        kept = False
+    if not kept or isinstance(value, str) != isinstance(like, str):
+        raise InputError(f"{name}: expected a value as {like!r}; received {value!r}")
+    return typed
