@@ -46,7 +46,7 @@ class RunState:
             self._manager.save(checkpoint_number=epoch)
 
     def restore(self) -> int:
-        """Restores the newest state and gives its epoch; 0 where there is none."""
+        """Restores the newest state and returns its epoch; 0 where there is none."""
         if self.is_chief:
             self._manager.restore_or_initialize()
         assign_chiefs(self._strategy, [self._epoch, *self._variables])

@@ -61,7 +61,7 @@ def find_failure(
 def _first_not_finite(
     vae: DecompositionVAE, batches: tf.data.Dataset
 ) -> tuple[int, np.ndarray, dict[str, float]] | None:
-    """Gives the number of the step from 1, its batch and the values of its terms."""
+    """Returns the number of the step from 1, its batch and the values of its terms."""
     strategy = vae.distribute_strategy
     terms = ["log_likelihood", "kl"] + ["divergence"] * (vae.number(vae.alpha) > 0)
 

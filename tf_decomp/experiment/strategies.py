@@ -18,7 +18,7 @@ _TF_CONFIG = (
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
-    """Gives the strategy of a setting.
+    """Returns the strategy of a setting.
 
     Args:
         name: "none", "mirrored" (all devices of this process) or "multi_worker" (all
@@ -53,7 +53,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def chiefs_number(strategy: tf.distribute.Strategy, number: int) -> int:
-    """Gives the number of the chief on every worker; all wait for each other here.
+    """Returns the number of the chief on every worker; all wait for each other here.
 
     Args:
         strategy: Of the run.
@@ -67,7 +67,7 @@ def chiefs_number(strategy: tf.distribute.Strategy, number: int) -> int:
 def assign_chiefs(
     strategy: tf.distribute.Strategy, variables: Sequence[tf.Variable]
 ) -> None:
-    """Gives every worker the chief's values; all wait for each other here.
+    """Returns every worker the chief's values; all wait for each other here.
 
     Args:
         strategy: Of the run.
@@ -82,7 +82,7 @@ def assign_chiefs(
 
 @functools.cache
 def _mirrored() -> tf.distribute.Strategy:
-    """Gives the only one of this process.
+    """Returns the only one of this process.
 
     A second one would count its collective operations from the start again, and
     TensorFlow refuses a number that it has seen with another operation.
