@@ -71,7 +71,7 @@ def collect_codes(posterior: tfd.Distribution, prior: tfd.Distribution) -> Codes
 def draw_evaluation(
     files: RunFiles, vae: DecompositionVAE, test: Split, codes: Codes, texts: list[str]
 ) -> list[dict[str, str]]:
-    """Writes the figures and gives their entries in evaluation.json.
+    """Writes the figures and returns their entries in evaluation.json.
 
     Args:
         files: Of the run.

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Python in processes of its own, as a shell starts it: start, finish, run."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TRAIN = ROOT / "bin" / "train.py"
+TIME_LIMIT = 300  # seconds
+
+
+def start(
+    *arguments: Any, environment: dict[str, str] | None = None, **others: Any
+) -> subprocess.Popen[str]:
+    """Starts Python; what it prints is kept, unless `others` say where it goes."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        env={**os.environ, **(environment or {})},
+        text=True,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **others},
+    )
+
+
+def finish(
+    process: subprocess.Popen[str], status: int = 0, seconds: float = TIME_LIMIT
+) -> tuple[str, str]:
+    """Waits for the end; returns what was printed and what went to stderr."""
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+    assert process.returncode == status, (out or "")[-2000:] + (err or "")
+    return out, err
+
+
+def run(*arguments: Any, status: int = 0, **others: Any) -> tuple[str, str]:
+    """Starts Python and waits for its end."""
+    return finish(start(*arguments, **others), status)
+
+
+def wait_until(true: Callable[[], object], *processes: subprocess.Popen[str]) -> None:
+    """Waits for an event while all processes run."""
+    deadline = time.monotonic() + TIME_LIMIT
+    while not true():
+        for process in processes:
+            if process.poll() is not None:
+                pytest.fail(f"a process ended: {process.communicate()}")
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
