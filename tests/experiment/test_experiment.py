@@ -24,7 +24,6 @@ from tf_decomp import (
     ExperimentConfig,
     InputError,
     build_vae,
-    experiment,
     fashion_mnist,
     load_dataset,
     load_encoder,
@@ -32,6 +31,7 @@ from tf_decomp import (
     train,
 )
 from tf_decomp.errors import NonFiniteLoss
+from tf_decomp.experiment import training
 from tf_decomp.experiment.callbacks import RunState
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.vae.batch_bias import BatchBias
@@ -218,7 +218,7 @@ def test_models(finished: ExperimentConfig, files: RunFiles) -> None:
     np.testing.assert_allclose(served["scale"], vae.encode(x).stddev(), atol=1e-5)
     # The saved model is the one that was judged.
     metrics = json.loads(files.metrics.read_text(encoding="utf-8"))
-    pipeline = experiment._pipeline(load_dataset("pinwheel").test, finished)
+    pipeline = training._pipeline(load_dataset("pinwheel").test, finished)
     logs = vae.evaluate(pipeline, verbose=0, return_dict=True)
     for name, value in logs.items():
         assert value == pytest.approx(metrics[f"test/{name}"]["value"], rel=1e-5)
@@ -315,8 +315,8 @@ def test_compiled_run_resumes_bit_for_bit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Cut off between a row and its state: the row is made again."""
-    monkeypatch.setattr(experiment, "draw_run", lambda *arguments: None)
-    monkeypatch.setattr(experiment, "_write_model", lambda *arguments: None)
+    monkeypatch.setattr(training, "draw_run", lambda *arguments: None)
+    monkeypatch.setattr(training, "_write_model", lambda *arguments: None)
     config = copy_of(finished, tmp_path / "run")
     resumed = RunFiles(config.output_dir)
     resumed.metrics.unlink()
@@ -335,8 +335,8 @@ def test_compiled_run_resumes_bit_for_bit(
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Runs without compilation, plots and exports."""
-    monkeypatch.setattr(experiment, "draw_run", lambda *arguments: None)
-    monkeypatch.setattr(experiment, "export_saved_model", lambda *arguments: None)
+    monkeypatch.setattr(training, "draw_run", lambda *arguments: None)
+    monkeypatch.setattr(training, "export_saved_model", lambda *arguments: None)
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
@@ -405,7 +405,7 @@ def test_run_interrupted_behind_its_last_epoch(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "draw_run", killed)
+        patch.setattr(training, "draw_run", killed)
         with pytest.raises(Killed):
             train(config)
     before = files.history.read_bytes(), weights_of(files)
@@ -439,7 +439,7 @@ def test_more_epochs_continue(
 def test_rows_of_several_epochs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(experiment, "_LEAST_ROWS", 2)
+    monkeypatch.setattr(training, "_LEAST_ROWS", 2)
     whole = RunFiles(tmp_path / "whole")
     train(small(whole.root, epochs=8, batch_size=400))
     assert read_rows(whole)[1]["epoch"] == ["4", "8"]
@@ -461,14 +461,14 @@ def test_rows_of_several_epochs(
 def test_rows_are_equally_long_and_at_least_fifty() -> None:
     for steps in (1, 3, 7, 100, 938):
         for epochs in range(1, 1101):
-            a_row = experiment._epochs_a_row(steps, epochs)
+            a_row = training._epochs_a_row(steps, epochs)
             assert epochs % a_row == 0
             assert epochs // a_row >= min(50, epochs)
             # No row is longer than it needs to be.
             assert a_row == 1 or (a_row - 1) * steps < 100
-    assert experiment._epochs_a_row(1, 500) == 10
-    assert experiment._epochs_a_row(1, 5000) == 100
-    assert experiment._epochs_a_row(600, 80) == 1
+    assert training._epochs_a_row(1, 500) == 10
+    assert training._epochs_a_row(1, 5000) == 100
+    assert training._epochs_a_row(600, 80) == 1
 
 
 @is_eager
@@ -571,7 +571,7 @@ def test_loss_explodes(
     tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In its first epochs or later, with a row for each epoch or for several."""
-    monkeypatch.setattr(experiment, "_LEAST_ROWS", rows)
+    monkeypatch.setattr(training, "_LEAST_ROWS", rows)
     config = small(tmp_path / "run", learning_rate=TOO_FAST, epochs=6)
     with pytest.raises(NonFiniteLoss) as caught:
         train(config)
@@ -694,7 +694,7 @@ def test_step_of_keras_is_not_compiled_by_xla(shape: list[int]) -> None:
 def test_mirrored_run_equals_the_run_on_one_replica(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.setattr(experiment, "draw_run", lambda *arguments: None)
+    monkeypatch.setattr(training, "draw_run", lambda *arguments: None)
     results, histories = [], []
     for strategy in ("mirrored", "none"):
         config = small(
