@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TRAIN = ROOT / "bin" / "train.py"
+BIN = ROOT / "bin"
+TRAIN = BIN / "train.py"
 TIME_LIMIT = 300  # seconds
 
 
-def start(
+def start_python(
     *arguments: Any, environment: dict[str, str] | None = None, **others: Any
 ) -> subprocess.Popen[str]:
     """Starts Python; what it prints is kept, unless `others` say where it goes."""
@@ -42,9 +43,11 @@ def finish(
     return out, err
 
 
-def run(*arguments: Any, status: int = 0, **others: Any) -> tuple[str, str]:
-    """Starts Python and waits for its end."""
-    return finish(start(*arguments, **others), status)
+def run_python(
+    *arguments: Any, status: int = 0, seconds: float = TIME_LIMIT, **others: Any
+) -> tuple[str, str]:
+    """Starts Python, waits for its end and returns what it printed."""
+    return finish(start_python(*arguments, **others), status, seconds)
 
 
 def wait_until(true: Callable[[], object], *processes: subprocess.Popen[str]) -> None:
@@ -55,4 +58,4 @@ def wait_until(true: Callable[[], object], *processes: subprocess.Popen[str]) ->
             if process.poll() is not None:
                 pytest.fail(f"a process ended: {process.communicate()}")
         assert time.monotonic() < deadline
-        time.sleep(0.002)
+        time.sleep(0.0005)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of whole runs share: the program, and what a run has saved."""
+"""What a run has saved, for tests of whole runs."""
 
-from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
@@ -9,9 +8,6 @@ import h5py
 import numpy as np
 
 from tf_decomp.experiment.run_files import RunFiles
-
-TRAIN = Path(__file__).parents[1] / "bin" / "train.py"
-TIME_LIMIT = 300
 
 
 def saved_arrays(files: RunFiles) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from processes import run
+from processes import run_python
 from scipy import stats
 
 from tf_decomp import (
@@ -455,7 +455,7 @@ def test_codes_of_all_of_dsprites_stream(tmp_path: Path) -> None:
     scales = np.full_like(codes, 0.3)
     path = tmp_path / "codes.npz"
     np.savez(path, codes=codes, scales=scales, factors=factors)
-    out, _ = run("-c", MEMORY, path)
+    out, _ = run_python("-c", MEMORY, path)
     assert {row["group"] for row in read(tmp_path / "out")["metrics"]} == {
         "overlap",
         "regularisation",

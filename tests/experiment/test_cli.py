@@ -8,26 +8,31 @@ import importlib
 import logging
 import os
 import runpy
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags
 from absl import logging as absl_logging
+from processes import BIN, ROOT, TRAIN, run_python
+from tensorflow_probability import distributions as tfd
 
 import tf_decomp
-from tf_decomp import ExperimentConfig, startup
+from tf_decomp import ExperimentConfig, StudentTPrior, build_vae, startup
+from tf_decomp.evaluation.report.settings import describe_training, tabulate_settings
 from tf_decomp.experiment import model_card
+from tf_decomp.experiment.choices import CHOICES, Choice
+from tf_decomp.likelihoods import LaplaceLikelihood
+from tf_decomp.posteriors import LaplacePosterior
 
-ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.flags"))
-PROGRAMS = sorted(path.name for path in (ROOT / "bin").glob("*.py"))
+PROGRAMS = sorted(path.name for path in BIN.glob("*.py"))
 OUR_FLAGS = {*ExperimentConfig.__dataclass_fields__, "run_dir", "export_dir"}
 
 
@@ -46,19 +51,19 @@ def command(
     handlers, tf_level = logging.root.handlers[:], tf.get_logger().level
     verbosity = absl_logging.get_verbosity()
 
-    def run(program: str, *arguments: str) -> Result:
+    def run_here(program: str, *arguments: str) -> Result:
         monkeypatch.setattr(sys, "argv", [f"bin/{program}", *arguments])
         capfd.readouterr()
         try:
             with pytest.raises(SystemExit) as stopped:
-                runpy.run_path(str(ROOT / "bin" / program), run_name="__main__")
+                runpy.run_path(str(BIN / program), run_name="__main__")
         finally:
             for name in OUR_FLAGS & set(flags.FLAGS):
                 delattr(flags.FLAGS, name)
             flags.FLAGS.unparse_flags()
         return Result(stopped.value.code, *capfd.readouterr())
 
-    yield run
+    yield run_here
     logging.root.handlers[:] = handlers
     absl_logging.set_verbosity(verbosity)
     tf.get_logger().setLevel(tf_level)
@@ -153,6 +158,76 @@ def test_help_names_every_flag(command: Any) -> None:
         assert f"--{name}:" in result.out or f"--[no]{name}:" in result.out
         assert field.metadata["help"].split()[0] in result.out
     assert result.err == ""
+
+
+# -- choices ----------------------------------------------------------------------
+
+
+class WidePrior(StudentTPrior):
+    """A prior of a user's own."""
+
+
+@keras.saving.register_keras_serializable("tests")
+class WidePosterior(LaplacePosterior):
+    """A posterior of a user's own."""
+
+    def _family(self, loc: tf.Tensor, scale: tf.Tensor) -> tfd.Distribution:
+        return super()._family(loc, 2 * scale)
+
+
+@keras.saving.register_keras_serializable("tests")
+class WideLikelihood(LaplaceLikelihood):
+    """A likelihood of a user's own."""
+
+
+@keras.saving.register_keras_serializable("tests")
+def gap_of_means(
+    posterior: tfd.Distribution, prior: tfd.Distribution, x: tf.Tensor, y: tf.Tensor
+) -> tf.Tensor:
+    """A divergence of a user's own."""
+    return tf.reduce_sum((tf.reduce_mean(x, 0) - tf.reduce_mean(y, 0)) ** 2)
+
+
+ROWS = {
+    "prior": Choice(
+        "wide priors ({df})", lambda config, x: WidePrior(2, config.df), "wide", ("df",)
+    ),
+    "posterior": Choice("wide", lambda config, x: "tests>WidePosterior"),
+    "likelihood": Choice("broad", lambda config, x: "tests>WideLikelihood"),
+    "divergence": Choice("the gap of means", lambda config, x: gap_of_means),
+}
+
+
+# Keras asks NumPy to convert TensorFlow's variables, which do not know `copy` yet.
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't")
+def test_a_row_is_all_that_a_new_choice_needs(
+    command: Any,
+    trained: list[ExperimentConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for setting, row in ROWS.items():
+        monkeypatch.setitem(CHOICES[setting], "wide", row)
+    arguments = [f"--{setting}=wide" for setting in ROWS]
+    command("train.py", *arguments, "--alpha=2", "--df=7", "--hidden=4", "--seed=1")
+    (config,) = trained
+    vae = build_vae(config, [3])
+    vae.compile("adam", run_eagerly=True)
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
+    history = vae.fit(x, batch_size=8, verbose=0).history
+    assert np.isfinite(history["divergence"]).all()
+    vae.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", {"WidePrior": WidePrior})
+    np.testing.assert_array_equal(again.encode(x).stddev(), vae.encode(x).stddev())
+    assert isinstance(again.prior, WidePrior)
+    assert again.divergence is gap_of_means
+    words = describe_training(config)
+    for said in ("wide priors (7)", "a wide encoder", "a broad likelihood", "the gap"):
+        assert said in words
+    tables = tabulate_settings(config)
+    assert ("df", "7.0", True) in tables["Model"]
+    assert ("gamma", "0.8", False) in tables["Model"]
+    assert_one_line(command("train.py", "--prior=wider"), "train.py", "slab, wide;")
 
 
 # -- mistakes ---------------------------------------------------------------------
@@ -302,32 +377,28 @@ def test_other_exceptions_keep_their_traceback(
 # -- true processes -----------------------------------------------------------------
 
 
-def python(*arguments: str, **environment: str) -> Result:
+def run_shell(*arguments: str, status: int = 0, **environment: str) -> Result:
     """Runs Python as a user's shell does: with none of this process's settings."""
-    names = ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "KERAS_BACKEND")
-    kept = {name: v for name, v in os.environ.items() if name not in names}
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        env={**kept, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return Result(done.returncode, done.stdout, done.stderr)
+    ours = ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "KERAS_BACKEND")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ours:
+            patch.delenv(name, raising=False)
+        return Result(
+            status, *run_python(*arguments, status=status, environment=environment)
+        )
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_other_backend(program: str) -> None:
-    result = python(str(ROOT / "bin" / program), KERAS_BACKEND="jax")
+    result = run_shell(str(BIN / program), status=1, KERAS_BACKEND="jax")
     assert_one_line(result, program, "KERAS_BACKEND=jax", "KERAS_BACKEND=tensorflow")
     assert result.out == ""
 
 
 def test_real_process_prints_one_line(tmp_path: Path) -> None:
     """Nor do the notes of C++ libraries appear, which no Python code sees."""
-    program = str(ROOT / "bin" / "train.py")
-    result = python(program, "--prior=gamma", f"--output_dir={tmp_path}/run")
+    arguments = ("--prior=gamma", f"--output_dir={tmp_path}/run")
+    result = run_shell(str(TRAIN), *arguments, status=1)
     assert_one_line(result, "train.py", "gamma")
     assert result.out == ""
     assert paths(tmp_path) == set()
@@ -346,8 +417,7 @@ try:
 except AttributeError as error:
     print(error)
 """
-    result = python("-c", program)
-    assert result.status == 0, result.err
+    result = run_shell("-c", program)
     assert result.out == "module 'tf_decomp' has no attribute 'metric'\n"
 
 

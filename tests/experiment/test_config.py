@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tf_decomp import ExperimentConfig, InputError, build_vae
-from tf_decomp.experiment.config import PRIORS
+from tf_decomp.experiment.choices import PRIORS
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FIELDS = dataclasses.fields(ExperimentConfig)

@@ -4,8 +4,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 from cases import DECODERS, ENCODERS, UserEncoder, make_vae
+from processes import run_python
 
 from tf_decomp import (
     DecompositionVAE,
@@ -298,15 +297,7 @@ def test_process_that_knows_tensorflow_alone(
     blocks = re.findall(r"```python\n(.*?)```", card.read_text("utf-8"), re.DOTALL)
     assert blocks
     (folder / "blocks.json").write_text(json.dumps(blocks))
-    done = subprocess.run(
-        [sys.executable, "-c", CLIENT, str(folder)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_python("-c", CLIENT, folder, cwd=folder)
     with np.load(folder / "outputs.npz") as outputs:
         for key, x in inputs.items():
             vae = exports[key.partition("/")[0]].vae
