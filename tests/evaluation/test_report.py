@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+from runs import one_line
 
 from tf_decomp.errors import InputError
 from tf_decomp.evaluation import GROUPS
@@ -441,13 +442,6 @@ def test_metrics_alone(tmp_path: Path) -> None:
         "active units 3 1,000",
     ]
     assert not page.all("svg")  # nothing to hold the value to
-
-
-def one_line(error: pytest.ExceptionInfo[InputError], *parts: str) -> None:
-    message = str(error.value)
-    assert "\n" not in message
-    for part in parts:
-        assert part in message
 
 
 def test_nothing_to_report(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ _GROUPS = {
     "latent_dim hidden batch_norm",
     "Objective": "alpha beta divergence num_samples",
     "Optimisation": "epochs batch_size learning_rate seed strategy",
-    "Run": "output_dir overwrite",
 }
 _MEANING_OF_0 = {
     "image_size": "0 (as they are)",
@@ -74,12 +73,13 @@ def tabulate_settings(
     texts = config.to_texts()
     for name, meaning in _MEANING_OF_0.items():
         texts[name] = meaning if texts[name] == "0" else texts[name]
+    groups = {heading: names.split() for heading, names in _GROUPS.items()}
+    groups["Run"] = [name for name in texts if name not in sum(groups.values(), [])]
     return {
         heading: [
-            (name, texts[name] or "not set", _is_used(name, config))
-            for name in names.split()
+            (name, texts[name] or "not set", _is_used(name, config)) for name in names
         ]
-        for heading, names in _GROUPS.items()
+        for heading, names in groups.items()
     }
 
 
