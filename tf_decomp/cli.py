@@ -70,16 +70,6 @@ def path_from_flag(name: str) -> Path:
     return Path(value)
 
 
-def list_from_flag(name: str) -> list[str]:
-    """Returns the parts of a comma-separated flag."""
-    return list(flags.FLAGS[name].value)
-
-
-def given(name: str) -> bool:
-    """Whether a path flag was given."""
-    return bool(flags.FLAGS[name].value)
-
-
 def run(main: Callable[[], None]) -> None:
     """Parses the flags, runs `main` and exits.
 

@@ -72,7 +72,7 @@ def evaluate_run(run_dir: Path, groups: Sequence[str] = tuple(GROUPS)) -> Path:
     rows += _judge_codes(codes.means, codes.scales, *scored, groups)
     if "disentanglement_mapped" in groups:
         rows += _judge_mapped(codes.means, codes.scales, *scored, vae.prior)
-    texts = [_short(verdicts, factor) for factor in ("overlap", "regularisation")]
+    texts = [_headline(verdicts, factor) for factor in ("overlap", "regularisation")]
     figures = draw_evaluation(files, vae, test, codes, texts)
     return _write(files, Evaluation(rows, verdicts, warnings, figures))
 
@@ -143,7 +143,7 @@ def _judge_factors(
         rows += regularisation_rows(match)
         verdicts["regularisation"] = {
             "verdict": match.verdict,
-            "text": f"KL(q(z) ‖ p(z)) = {_words(match.kl)} nats; {_failures(match)}. "
+            "text": f"KL(q(z) ‖ p(z)) = {_text_of(match.kl)} nats; {_failures(match)}. "
             "Matched needs all of:",
             "parts": _match_rules(match),
         }
@@ -195,7 +195,7 @@ def _warnings(report: OverlapReport, factors: np.ndarray) -> list[str]:
     if report.verdict == OVER_SMOOTHED:
         warnings.append(
             f"The encodings are over-smoothed: I(x;z) is "
-            f"{_words(report.mutual_information)} nats of at most "
+            f"{_text_of(report.mutual_information)} nats of at most "
             f"{format_number(report.mutual_information_bound)} (n = "
             f"{format_count(report.n)}). Scores are of the little that the codes still "
             "say."
@@ -211,12 +211,12 @@ def _warnings(report: OverlapReport, factors: np.ndarray) -> list[str]:
 def _overlap_text(report: OverlapReport) -> str:
     bound = format_number(report.mutual_information_bound)
     text = (
-        f"A code could have come from {_words(report.overlap)} of "
-        f"{format_count(report.n)} data; I(x;z) = {_words(report.mutual_information)} "
-        f"of at most log n = {bound} nats; "
+        f"A code could have come from {_text_of(report.overlap)} of "
+        f"{format_count(report.n)} data; I(x;z) = "
+        f"{_text_of(report.mutual_information)} of at most log n = {bound} nats; "
     )
     if report.kl is not None:
-        text += f"the mean KL(q(z|x) ‖ p(z)) is {_words(report.kl)} nats; "
+        text += f"the mean KL(q(z|x) ‖ p(z)) is {_text_of(report.kl)} nats; "
     if report.verdict.startswith("not resolvable"):
         text += (
             "so near log n I(x;z) may be larger by any amount, and what looks like a "
@@ -234,7 +234,7 @@ def _match_rules(report: RegularisationReport) -> list[str]:
     correlation = "cannot be told with less than 2 data a dimension"
     if total is not None:
         prior = format_number(round(total.prior, 3) + 0.0)  # no -0
-        correlation = f"{_words(total)} nats, that of the prior {prior}"
+        correlation = f"{_text_of(total)} nats, that of the prior {prior}"
     p_value = (
         f"unknown with {format_count(report.n)} data"
         if joint.p_value is None
@@ -246,7 +246,7 @@ def _match_rules(report: RegularisationReport) -> list[str]:
         f"Gaussian total correlation ({correlation}; difference {{value}}, at most "
         "{limit})",
         f"joint MMD (share {{value}}, at most {{limit}} or permutation p >= 0.01; p "
-        f"{p_value}; MMD {_words(joint)})",
+        f"{p_value}; MMD {_text_of(joint)})",
     )
     return [
         text.format(value=format_number(part.value), limit=format_number(part.limit))
@@ -265,11 +265,11 @@ def _failures(report: RegularisationReport) -> str:
     return "no part failed"
 
 
-def _words(estimate: Any) -> str:
+def _text_of(estimate: Any) -> str:
     return format_estimate(estimate.value, estimate.standard_error)
 
 
-def _short(verdicts: dict[str, dict[str, Any]], factor: str) -> str:
+def _headline(verdicts: dict[str, dict[str, Any]], factor: str) -> str:
     if factor not in verdicts:
         return ""
     verdict = verdicts[factor]

@@ -23,7 +23,7 @@ from tf_decomp.experiment.environment import describe_environment
 from tf_decomp.experiment.failure import find_failure
 from tf_decomp.experiment.figures import draw_run
 from tf_decomp.experiment.run_files import RunFiles
-from tf_decomp.experiment.strategies import chiefs_number, is_chief, make_strategy
+from tf_decomp.experiment.strategies import broadcast_number, is_chief, make_strategy
 from tf_decomp.export import export_saved_model
 from tf_decomp.files import write_atomically, write_json, write_text
 from tf_decomp.vae import DecompositionVAE
@@ -109,7 +109,7 @@ def _lead_run(
         write_text(
             files.config, dataclasses.replace(config, overwrite=False).to_flags()
         )
-        chiefs_number(vae.distribute_strategy, _GOES_ON)
+        broadcast_number(vae.distribute_strategy, _GOES_ON)
         history, results = _fit_and_test(vae, dataset, files, config)
         _write_model(vae, files)
         draw_run(files, vae, dataset.test, history, _title(config))
@@ -125,9 +125,9 @@ def _announce_end(strategy: tf.distribute.Strategy) -> Iterator[None]:
     try:
         yield
     except InputError:
-        chiefs_number(strategy, _REFUSED)
+        broadcast_number(strategy, _REFUSED)
         raise
-    chiefs_number(strategy, _FINISHED)
+    broadcast_number(strategy, _FINISHED)
 
 
 def _follow_chief(
@@ -136,10 +136,10 @@ def _follow_chief(
     """Computes a further worker's part and writes nothing."""
     strategy = vae.distribute_strategy
     results: dict[str, Any] = {}
-    told = chiefs_number(strategy, 0)
+    told = broadcast_number(strategy, 0)
     if told == _GOES_ON:
         _, results = _fit_and_test(vae, dataset, files, config)
-        told = chiefs_number(strategy, 0)  # the chief still writes
+        told = broadcast_number(strategy, 0)  # the chief still writes
     if told == _REFUSED:
         raise InputError(f"{files.root}: the first worker stopped; read its message")
     return results

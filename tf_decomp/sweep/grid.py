@@ -116,7 +116,7 @@ def _values(name: str, text: str) -> list[Any]:
     values: dict[Any, None] = {}
     for item in map(str.strip, text.split(",")):
         try:
-            new = _items(name, item)
+            new = _expand_item(name, item)
         except ValueError:
             new = []
         if not new:
@@ -131,7 +131,7 @@ def _values(name: str, text: str) -> list[Any]:
     return list(values)
 
 
-def _items(name: str, item: str) -> list[Any]:
+def _expand_item(name: str, item: str) -> list[Any]:
     """Returns the values of one item of a list: of a range several."""
     like = DEFAULTS[name]
     ends = re.fullmatch(r"([+-]?\d+):([+-]?\d+)", item)
