@@ -5,7 +5,7 @@ import base64
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import PIL.Image
 
@@ -44,40 +44,35 @@ _TERMS = {
     "kl": ("KL(q(z|x) ‖ p(z))", ""),
     "divergence": ("divergence D(q(z), p(z))", "lower"),
 }
-_TRAINING_PLOT = {
-    "file": "plots/training_curves.png",
-    "title": "Training curves",
-    "caption": "The terms of the objective against the epoch, in nats unless the panel "
-    "says otherwise: training set solid with circles, test set dashed with squares.",
-    "alt": "Line plots of the objective's terms against the epoch, for training and "
-    "test set; the table beside it gives the last epoch.",
+_SECTIONS = {
+    "trained": "What was trained",
+    "verdict": "Verdict",
+    "metrics": "Metrics",
+    "training": "Training curves",
+    "samples": "Samples",
+    "reconstructions": "Reconstructions",
+    "figures": "Latent space",
+    "environment": "Environment",
 }
-_DATA_PLOTS = (
-    {
-        "file": "plots/samples.png",
-        "title": "Samples",
-        "caption": "The means of p(x|z) at codes drawn from the prior p(z), and test "
-        "data to compare.",
-        "alt": "Generated examples beside examples of the test set.",
-    },
-    {
-        "file": "plots/reconstructions.png",
-        "title": "Reconstructions",
-        "caption": "Test data, and the means of p(x|z) at the mean of each q(z|x).",
-        "alt": "Examples of the test set, each with its reconstruction.",
-    },
-)
+# Caption of a plot of the run, and what a reader who does not see it should know.
+_PLOTS = {
+    "training_curves": (
+        "The terms of the objective against the epoch, in nats unless the panel says "
+        "otherwise: training set solid with circles, test set dashed with squares.",
+        "Line plots of the objective's terms against the epoch, for training and test "
+        "set; the table beside it gives the last epoch.",
+    ),
+    "samples": (
+        "The means of p(x|z) at codes drawn from the prior p(z), and test data to "
+        "compare.",
+        "Generated examples beside examples of the test set.",
+    ),
+    "reconstructions": (
+        "Test data, and the means of p(x|z) at the mean of each q(z|x).",
+        "Examples of the test set, each with its reconstruction.",
+    ),
+}
 _SCREEN_SHARE = 96 / 150  # figures have 150 dots per inch, a page 96: their true size
-
-
-class _Section(NamedTuple):
-    """A section: its anchor, heading, template, what that shows, its entries."""
-
-    anchor: str
-    title: str
-    template: str
-    content: Mapping[str, Any]
-    entries: Sequence[tuple[str, str]] = ()
 
 
 def render_report(files: RunFiles, evaluation: Evaluation) -> Path:
@@ -102,13 +97,20 @@ def render_report(files: RunFiles, evaluation: Evaluation) -> Path:
         PosixPath('runs/pinwheel/report.html')
     """
     config = files.read_config() if files.config.exists() else None
+    contents: dict[str, Any] = {
+        "trained": _trained(config),
+        "verdict": _verdicts(evaluation),
+        "metrics": _metrics(files, evaluation, config),
+        "training": _training(files),
+        "samples": _plot(files, "samples"),
+        "reconstructions": _plot(files, "reconstructions"),
+        "figures": _figures(files, evaluation),
+        "environment": _environment(files),
+    }
     sections = [
-        *_trained_section(config),
-        *_verdict_section(evaluation),
-        *_metric_section(files, evaluation, config),
-        *_training_section(files),
-        *_figure_sections(files, evaluation),
-        *_environment_section(files),
+        {"anchor": anchor, "title": title, "content": contents[anchor]}
+        for anchor, title in _SECTIONS.items()
+        if contents[anchor]
     ]
     if not sections:
         raise InputError(
@@ -120,29 +122,24 @@ def render_report(files: RunFiles, evaluation: Evaluation) -> Path:
     return files.report
 
 
-def _trained_section(config: ExperimentConfig | None) -> list[_Section]:
+def _trained(config: ExperimentConfig | None) -> dict[str, Any]:
     if config is None:
-        return []
-    content = {"text": describe_training(config), "tables": tabulate_settings(config)}
-    return [_Section("trained", "What was trained", "trained.html", content)]
+        return {}
+    return {"text": describe_training(config), "tables": tabulate_settings(config)}
 
 
-def _verdict_section(evaluation: Evaluation) -> list[_Section]:
-    if not evaluation.verdicts:
-        return []
-    verdicts = [
+def _verdicts(evaluation: Evaluation) -> list[dict[str, Any]]:
+    return [
         {"title": GROUPS[key][0], "anchor": _anchor(key), "parts": (), **verdict}
         for key, verdict in evaluation.verdicts.items()
     ]
-    content = {"verdicts": verdicts}
-    return [_Section("verdict", "Verdict", "verdict.html", content)]
 
 
-def _metric_section(
+def _metrics(
     files: RunFiles, evaluation: Evaluation, config: ExperimentConfig | None
-) -> list[_Section]:
+) -> dict[str, Any]:
     rows = [*_objective_rows(files, config), *evaluation.rows]
-    tables: list[dict[str, Any]] = [
+    tables = [
         {
             "anchor": _anchor(key),
             "title": title,
@@ -154,14 +151,17 @@ def _metric_section(
         if any(row.group == key for row in rows)
     ]
     if not tables:
-        return []
+        return {}
     entries = [(table["anchor"], table["title"]) for table in tables]
     dropped = evaluation.dropped
     if dropped:
         entries.append(("dropped", "Dimensions left out"))
-    bars = {row.key: bar for row in rows if (bar := place_bar(row))}
-    content = {"tables": tables, "bars": bars, "dropped": dropped and dropped["text"]}
-    return [_Section("metrics", "Metrics", "metrics.html", content, entries)]
+    return {
+        "tables": tables,
+        "bars": {row.key: bar for row in rows if (bar := place_bar(row))},
+        "dropped": dropped and dropped["text"],
+        "entries": entries,
+    }
 
 
 def _objective_rows(files: RunFiles, config: ExperimentConfig | None) -> list[Row]:
@@ -176,7 +176,7 @@ def _objective_rows(files: RunFiles, config: ExperimentConfig | None) -> list[Ro
     return rows
 
 
-def _training_section(files: RunFiles) -> list[_Section]:
+def _training(files: RunFiles) -> dict[str, Any]:
     """Returns the training curves, and training and test value of the last row."""
     row = [{}, *files.read_history(sys.maxsize)][-1]
     rows = []
@@ -184,59 +184,46 @@ def _training_section(files: RunFiles) -> list[_Section]:
         values = [finite(row.get(prefix + term)) for prefix in ("", "val_")]
         if values != [None, None]:
             rows.append((name, *map(format_number, values)))
-    image = _embed(files, _TRAINING_PLOT)
-    if not (rows or image):
-        return []
-    content = {"rows": rows, "image": image}
-    return [_Section("training", "Training curves", "training.html", content)]
+    image = _plot(files, "training_curves")
+    return {"rows": rows, "image": image} if rows or image else {}
 
 
-def _figure_sections(files: RunFiles, evaluation: Evaluation) -> list[_Section]:
-    """Returns samples and reconstructions, then the evaluation's figures in order."""
-    sections = []
-    for plot in _DATA_PLOTS:
-        if image := _embed(files, plot):
-            title = plot["title"]
-            sections.append(
-                _Section(title.lower(), title, "plot.html", {"image": image})
-            )
+def _plot(files: RunFiles, name: str) -> dict[str, Any]:
+    path, (caption, alt) = files.plots / f"{name}.png", _PLOTS[name]
+    title = name.replace("_", " ").capitalize()
+    return _embed(path, title, caption, alt) if path.exists() else {}
+
+
+def _figures(files: RunFiles, evaluation: Evaluation) -> dict[str, Any]:
+    if not evaluation.figures:
+        return {}
     images = {
-        f"figure-{number}": _embed(files, figure)
-        for number, figure in enumerate(evaluation.figures, start=1)
+        f"figure-{number}": _embed(files.root / figure.pop("file"), **figure)
+        for number, figure in enumerate(map(dict, evaluation.figures), start=1)
     }
-    if images:
-        entries = [(anchor, image["title"]) for anchor, image in images.items()]
-        content = {"figures": images}
-        sections.append(
-            _Section("figures", "Latent space", "figures.html", content, entries)
-        )
-    return sections
+    entries = [(anchor, image["title"]) for anchor, image in images.items()]
+    return {"images": images, "entries": entries}
 
 
-def _environment_section(files: RunFiles) -> list[_Section]:
-    if not files.environment.exists():
-        return []
-    facts = read_json(files.environment)
-    rows = [(key.replace("_", " "), _words(value)) for key, value in facts.items()]
-    return [_Section("environment", "Environment", "environment.html", {"rows": rows})]
+def _environment(files: RunFiles) -> list[tuple[str, str]]:
+    facts = read_json(files.environment) if files.environment.exists() else {}
+    return [(key.replace("_", " "), _words(value)) for key, value in facts.items()]
 
 
 def _anchor(group: str) -> str:
     return f"metrics-{group.replace('_', '-')}"
 
 
-def _embed(files: RunFiles, figure: Mapping[str, str]) -> dict[str, Any]:
-    """Returns a figure with its data, so that the page needs no other file."""
-    path = files.root / figure["file"]
-    if not path.exists():
-        return {}
+def _embed(path: Path, title: str, caption: str, alt: str) -> dict[str, Any]:
+    """Returns an image with its words and its data, for a page of one file."""
     moves, size = path.suffix == ".gif", None
     if not moves:
         with PIL.Image.open(path) as image:
             size = [round(side * _SCREEN_SHARE) for side in image.size]
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     source = f"data:image/{path.suffix[1:]};base64,{data}"
-    return {**figure, "source": source, "size": size, "moves": moves}
+    words = {"title": title, "caption": caption, "alt": alt}
+    return {**words, "source": source, "size": size, "moves": moves}
 
 
 def _words(value: Any) -> str:
@@ -251,7 +238,7 @@ def _words(value: Any) -> str:
     return format_number(value) if isinstance(value, float) else str(value)
 
 
-def _fill_page(title: str, sections: Sequence[_Section]) -> str:
+def _fill_page(title: str, sections: Sequence[Mapping[str, Any]]) -> str:
     try:
         import jinja2  # noqa: PLC0415  (of an extra)
     except ModuleNotFoundError:
