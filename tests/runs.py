@@ -40,7 +40,7 @@ def one_line(error: pytest.ExceptionInfo[Exception], *named: str) -> str:
 
 
 def saved_arrays(files: RunFiles) -> dict[str, np.ndarray]:
-    """Gives every array of model.keras: weights, optimiser, counters."""
+    """Returns every array of model.keras: weights, optimiser, counters."""
     arrays: dict[str, np.ndarray] = {}
 
     def take(name: str, item: Any) -> None:

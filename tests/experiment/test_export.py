@@ -125,7 +125,7 @@ def codes(n: int, seed: int = 1) -> np.ndarray:
 
 
 def loc_and_scale(vae: DecompositionVAE, x: np.ndarray) -> tuple[Any, Any]:
-    """Gives the parameters that the posterior was made of, or its moments."""
+    """Returns the parameters that the posterior was made of, or its moments."""
     posterior = vae.encode(x)
     if isinstance(posterior, tfd.Independent):
         return posterior.distribution.loc, posterior.distribution.scale
@@ -163,7 +163,7 @@ def test_names_inputs_and_outputs(export: Export) -> None:
 
 
 def ops_of(function: Any) -> set[str]:
-    """Gives the op types of a function and of all functions that it reaches."""
+    """Returns the op types of a function and of all functions that it reaches."""
     graph = function.graph.as_graph_def()
     library = {f.signature.name: f for f in graph.library.function}
     ops: set[str] = set()

@@ -33,7 +33,7 @@ def start_run(folder: Path, settings: Sequence[str]) -> subprocess.Popen[str]:
 
 
 def newest_state(files: RunFiles) -> int:
-    """Gives the epoch of the newest state; 0 where training has saved none."""
+    """Returns the epoch of the newest state; 0 where training has saved none."""
     try:
         text = (files.checkpoints / "checkpoint").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -94,7 +94,7 @@ def kill(process: subprocess.Popen[str], files: RunFiles, moment: Moment) -> Non
 
 
 def seeded(*moments: tuple[Reached, float]) -> list[Moment]:
-    """Gives each moment a delay drawn from [0, its longest)."""
+    """Returns each moment a delay drawn from [0, its longest)."""
     rng = np.random.default_rng(0)
     return [(reached, longest * rng.uniform()) for reached, longest in moments]
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from processes import BIN, finish, start_python, wait_until
+from runs import one_line
 
 from tf_decomp.errors import InputError
 from tf_decomp.experiment.config import ExperimentConfig
@@ -59,9 +60,7 @@ def pretend_finished(run: Run, metrics=METRICS) -> None:
 def refuse(*arguments, **keywords) -> str:
     with pytest.raises(InputError) as error:
         sweep(*arguments, **keywords)
-    message = str(error.value)
-    assert "\n" not in message
-    return message
+    return one_line(error)
 
 
 # -- the grid -----------------------------------------------------------------------
@@ -333,7 +332,7 @@ def start_sweep(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def processes_of(folder: Path) -> list[int]:
-    """Gives the processes that submitit started for the runs of a sweep."""
+    """Returns the processes that submitit started for the runs of a sweep."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
