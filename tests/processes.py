@@ -36,8 +36,8 @@ def finish(
     try:
         out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
+        with process:  # what it has started may still hold the pipes
+            process.kill()
         raise
     assert process.returncode == status, (out or "")[-2000:] + (err or "")
     return out, err
@@ -56,6 +56,6 @@ def wait_until(true: Callable[[], object], *processes: subprocess.Popen[str]) ->
     while not true():
         for process in processes:
             if process.poll() is not None:
-                pytest.fail(f"a process ended: {process.communicate()}")
+                pytest.fail(f"a process ended: {process.communicate(timeout=10)}")
         assert time.monotonic() < deadline
         time.sleep(0.0005)

@@ -17,8 +17,9 @@ from tf_decomp.experiment.choices import (
 STRATEGIES = ("none", "mirrored", "multi_worker")
 
 
-def _setting(default: Any, help: str) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help})
+def _setting(default: Any, help: str, least: int | None = None) -> Any:
+    metadata = {"help": help, "least": least}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,13 +41,15 @@ class ExperimentConfig:
     )
     data_dir: str = _setting("", "The only folder to look for the data in; else usual.")
     image_size: int = _setting(
-        0, "Side to which images are resized; 0: as they are (Fashion-MNIST: 32)."
+        0,
+        "Side to which images are resized; 0: as they are (Fashion-MNIST: 32).",
+        least=0,
     )
     max_train_examples: int = _setting(
-        0, "Train on a seeded random subset of this size; 0: on all."
+        0, "Train on a seeded random subset of this size; 0: on all.", least=0
     )
     max_test_examples: int = _setting(
-        0, "Test on a seeded random subset of this size; 0: on all."
+        0, "Test on a seeded random subset of this size; 0: on all.", least=0
     )
     prior: str = _setting("normal", f"p(z), one of {', '.join(PRIORS)}.")
     gamma: float = _setting(0.8, "Weight of the spike of spike_and_slab, in [0, 1].")
@@ -57,7 +60,7 @@ class ExperimentConfig:
     )
     posterior: str = _setting("normal", f"q(z|x), one of {', '.join(POSTERIORS)}.")
     likelihood: str = _setting("normal", f"p(x|z), one of {', '.join(LIKELIHOODS)}.")
-    latent_dim: int = _setting(2, "Number of latent dimensions.")
+    latent_dim: int = _setting(2, "Number of latent dimensions.", least=1)
     hidden: tuple[int, ...] = _setting(
         (100,), "Units of the hidden layers of networks for vectors."
     )
@@ -67,13 +70,13 @@ class ExperimentConfig:
     divergence: str = _setting(
         "none", f"D(q(z), p(z)), one of {', '.join(DIVERGENCES)}."
     )
-    alpha: float = _setting(0.0, "Weight of D in the objective (7).")
-    beta: float = _setting(1.0, "Weight of the KL in the objective (7).")
-    num_samples: int = _setting(1, "Posterior samples a datum.")
-    epochs: int = _setting(500, "Passes over the training data.")
-    batch_size: int = _setting(400, "Examples a step, over all replicas.")
+    alpha: float = _setting(0.0, "Weight of D in the objective (7).", least=0)
+    beta: float = _setting(1.0, "Weight of the KL in the objective (7).", least=0)
+    num_samples: int = _setting(1, "Posterior samples a datum.", least=1)
+    epochs: int = _setting(500, "Passes over the training data.", least=1)
+    batch_size: int = _setting(400, "Examples a step, over all replicas.", least=1)
     learning_rate: float = _setting(1e-3, "Of Adam (AMSGrad).")
-    seed: int = _setting(0, "Of data, weights, order and noise.")
+    seed: int = _setting(0, "Of data, weights, order and noise.", least=0)
     strategy: str = _setting("none", f"One of {', '.join(STRATEGIES)}.")
     output_dir: str = _setting("runs/run", "Where the run's files go.")
     overwrite: bool = _setting(False, "Remove an earlier run in output_dir first.")
@@ -104,14 +107,10 @@ class ExperimentConfig:
             )
 
     def _check_numbers(self) -> None:
-        for least, names in (
-            (0, "alpha beta seed image_size max_train_examples max_test_examples"),
-            (1, "latent_dim num_samples epochs batch_size"),
-        ):
-            for name in names.split():
-                value = getattr(self, name)
-                if not (math.isfinite(value) and value >= least):
-                    raise InputError(f"{name} must be >= {least}; received {value}")
+        for field in dataclasses.fields(self):
+            value, least = getattr(self, field.name), field.metadata["least"]
+            if least is not None and not (math.isfinite(value) and value >= least):
+                raise InputError(f"{field.name} must be >= {least}; received {value}")
         for name in ("learning_rate", "spike_variance", "mixture_variance"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
