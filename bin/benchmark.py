@@ -24,7 +24,7 @@ def main() -> None:
     output, quick = cli.path_from_flag("output"), flags.FLAGS.quick
     if flags.FLAGS.scaling:
         return scaling.run(quick, output)
-    findings = driver.run(cli.list_from_flag("only"), quick, output)
+    findings = driver.run(flags.FLAGS.only, quick, output)
     if findings:
         sys.exit("\n".join(findings))
 

@@ -7,17 +7,19 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 try:
+    from absl import flags
+
     from tf_decomp import cli, evaluation
 except ImportError as error:
-    if error.name != "tf_decomp":
+    if error.name not in ("absl", "tf_decomp"):
         raise
     sys.exit(f"evaluate.py: {error}")
 
 
 def main() -> None:
     """Evaluates what the flags name."""
-    groups = cli.list_from_flag("metrics")
-    if cli.given("codes"):
+    groups = flags.FLAGS.metrics
+    if flags.FLAGS.codes:
         codes, output_dir = cli.path_from_flag("codes"), cli.path_from_flag("run_dir")
         report = evaluation.evaluate_codes(codes, output_dir, groups)
     else:

@@ -12,7 +12,7 @@ import signal
 import time
 from typing import Any
 
-from runs import TRAIN
+from processes import TRAIN
 
 from tf_decomp import DecompositionVAE
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of whole runs share: the program, and what a run has saved."""
+"""What tests of whole runs share: what a folder holds, and what a run has saved."""
 
 from pathlib import Path
 from typing import Any
@@ -7,11 +7,36 @@ from zipfile import ZipFile
 
 import h5py
 import numpy as np
+import pytest
 
 from tf_decomp.experiment.run_files import RunFiles
 
-TRAIN = Path(__file__).parents[1] / "bin" / "train.py"
-TIME_LIMIT = 300
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Returns everything below a folder but the lock: a file's bytes, else None."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+        if path.name != ".lock"
+    }
+
+
+def tree(folder: Path) -> dict[str, Any]:
+    """Returns the contents of a folder and when each was written."""
+    return {
+        name: (content, (folder / name).stat().st_mtime_ns if content else None)
+        for name, content in contents(folder).items()
+    }
+
+
+def one_line(error: pytest.ExceptionInfo[Exception], *named: str) -> str:
+    """Returns a message that must be one line, and name some things."""
+    message = str(error.value)
+    assert message
+    assert "\n" not in message
+    for part in named:
+        assert part in message, message
+    return message
 
 
 def saved_arrays(files: RunFiles) -> dict[str, np.ndarray]:

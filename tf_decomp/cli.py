@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from tf_decomp.errors import InputError, NonFiniteLoss
-from tf_decomp.experiment.config import ExperimentConfig
+from tf_decomp.experiment.config import DEFAULTS, ExperimentConfig, parse_setting
 
 _DEFINE = {
     bool: flags.DEFINE_boolean,
@@ -24,8 +24,8 @@ _DEFINE = {
 
 def define_config_flags() -> None:
     """Makes a flag of every field of ExperimentConfig."""
-    for field in dataclasses.fields(ExperimentConfig):
-        define_flags(**{field.name: (field.default, field.metadata["help"])})
+    fields = dataclasses.fields(ExperimentConfig)
+    define_flags(**{f.name: (f.default, f.metadata["help"]) for f in fields})
 
 
 def define_flags(**defaults: tuple[Any, str]) -> None:
@@ -52,9 +52,9 @@ def config_from_flags(**changes: Any) -> ExperimentConfig:
         InputError: A value is not usable.
     """
     values: dict[str, Any] = {}
-    for field in dataclasses.fields(ExperimentConfig):
-        value = flags.FLAGS[field.name].value
-        values[field.name] = _integers(value) if isinstance(value, list) else value
+    for name in DEFAULTS:
+        value = flags.FLAGS[name].value
+        values[name] = _joined(name, value) if isinstance(value, list) else value
     return ExperimentConfig(**{**values, **changes})
 
 
@@ -68,16 +68,6 @@ def path_from_flag(name: str) -> Path:
     if not value:
         raise InputError(f"--{name} is needed; pass --{name}=PATH")
     return Path(value)
-
-
-def list_from_flag(name: str) -> list[str]:
-    """Returns the parts of a comma-separated flag."""
-    return list(flags.FLAGS[name].value)
-
-
-def given(name: str) -> bool:
-    """Whether a path flag was given."""
-    return bool(flags.FLAGS[name].value)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -121,10 +111,12 @@ def _stop(message: str) -> NoReturn:
     sys.exit(1)
 
 
-def _integers(values: list[str]) -> tuple[int, ...]:
+def _joined(name: str, parts: list[str]) -> Any:
+    """Returns a setting whose flag absl has split at its commas."""
+    text = ",".join(parts)
     try:
-        return tuple(int(value) for value in values)
+        return parse_setting(name, text)
     except ValueError:
         raise InputError(
-            f"hidden must hold whole numbers, as 100,100; received {','.join(values)!r}"
+            f"{name} must hold whole numbers, as 100,100; received {text!r}"
         ) from None

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that are written whole or not at all."""
 
+import csv
 import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,25 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file whole or not at all; NaN and infinity become null."""
     write_text(path, json.dumps(_standard(value), indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Returns what a JSON file holds."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
+) -> None:
+    """Writes a table whole or not at all; what a row lacks is an empty cell."""
+
+    def write(name: Path) -> None:
+        with name.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    write_atomically(path, write)
 
 
 def remove(path: Path) -> None:

@@ -63,7 +63,8 @@ class MLPEncoder(_Network):
     Args:
         latent_dim: Number of latent dimensions.
         hidden: Units of the hidden layers.
-        posterior: "normal" or "laplace".
+        posterior: "normal", "laplace" or the name under which a head of your own is
+            registered with Keras.
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
@@ -96,8 +97,8 @@ class MLPDecoder(_Network):
     Args:
         data_dim: Length of one datum.
         hidden: Units of the hidden layers.
-        likelihood: "normal" (scale given by the network), "laplace" (likewise) or
-            "bernoulli".
+        likelihood: "normal" (scale given by the network), "laplace" (likewise),
+            "bernoulli" or the registered name of a head of your own.
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
@@ -139,7 +140,8 @@ class ConvEncoder(_Network):
         batch_norm: Whether all convolutions but the first are batch-normalised,
             with LeakyReLU(0.2), no biases and N(0, 0.02^2) initial weights;
             otherwise ReLU.
-        posterior: "normal" or "laplace".
+        posterior: "normal", "laplace" or the name under which a head of your own is
+            registered with Keras.
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
@@ -200,8 +202,8 @@ class ConvDecoder(_Network):
         hidden: Units of the dense ReLU layers in front.
         batch_norm: Whether every map but the last is batch-normalised, without
             biases and with N(0, 0.02^2) initial weights.
-        likelihood: "bernoulli", "normal" (scale given by the network) or "laplace"
-            (scale 0.1, the paper's).
+        likelihood: "bernoulli", "normal" (scale given by the network), "laplace"
+            (scale 0.1, the paper's) or the registered name of a head of your own.
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
@@ -272,9 +274,11 @@ def _batch_norm() -> keras.layers.Layer:
 
 
 def _choose(what: str, table: dict[str, Any], name: str) -> Any:
-    if name not in table:
+    """Returns the head of a name, ours or one that is registered with Keras."""
+    head = table.get(name) or keras.saving.get_registered_object(name)
+    if head is None:
         raise InputError(f"{what}: expected one of {sorted(table)}; received {name!r}")
-    return table[name]
+    return head
 
 
 def _check_sides(sides: Sequence[int], factor: int) -> None:

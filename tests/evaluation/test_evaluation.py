@@ -5,13 +5,12 @@ import dataclasses
 import html
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from processes import run_python
 from scipy import stats
 
 from tf_decomp import (
@@ -20,13 +19,13 @@ from tf_decomp import (
     Prior,
     SpikeAndSlabPrior,
     StudentTPrior,
-    experiment,
     train,
 )
 from tf_decomp.errors import InputError
 from tf_decomp.estimates import Estimate
 from tf_decomp.evaluation import GROUPS, evaluate_codes, evaluate_run
 from tf_decomp.evaluation.rows import likelihood_rows, mapped_codes
+from tf_decomp.experiment.training import _VALIDATION_EXAMPLES
 from tf_decomp.metrics.likelihood import MarginalLogLikelihood
 
 # Keras saves with a call that NumPy 2 deprecates.
@@ -109,7 +108,7 @@ def test_report_of_a_run_shows_verdicts_and_every_metric(pinwheel: Path) -> None
         assert row["name"] in text
     assert "What was trained" in text
     assert "for 2 epochs in batches" in text
-    assert f"first {experiment._VALIDATION_EXAMPLES:,} examples" in text
+    assert f"first {_VALIDATION_EXAMPLES:,} examples" in text
     for figure in evaluation["figures"]:
         assert (pinwheel / figure["file"]).exists()
         assert figure["title"] in text
@@ -456,12 +455,10 @@ def test_codes_of_all_of_dsprites_stream(tmp_path: Path) -> None:
     scales = np.full_like(codes, 0.3)
     path = tmp_path / "codes.npz"
     np.savez(path, codes=codes, scales=scales, factors=factors)
-    command = [sys.executable, "-c", MEMORY, str(path)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
+    out, _ = run_python("-c", MEMORY, path)
     assert {row["group"] for row in read(tmp_path / "out")["metrics"]} == {
         "overlap",
         "regularisation",
         "sparsity",
     }
-    assert int(finished.stdout.split()[-1]) * 1024 < 2e9, finished.stdout
+    assert int(out.split()[-1]) * 1024 < 2e9, out

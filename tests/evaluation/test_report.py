@@ -6,31 +6,31 @@ import json
 import os
 import re
 import shutil
-import struct
 import subprocess
 import sys
-import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
+from runs import one_line
 
 from tf_decomp.errors import InputError
+from tf_decomp.evaluation import GROUPS
 from tf_decomp.evaluation.report import render_report
-from tf_decomp.evaluation.report.bars import place_bar
 from tf_decomp.evaluation.report.numbers import (
+    Bar,
     format_count,
     format_estimate,
     format_number,
+    place_bar,
 )
-from tf_decomp.evaluation.report.settings import (
-    describe_training,
-    name_run,
-    read_settings,
-)
-from tf_decomp.experiment.config import PRIORS, ExperimentConfig
+from tf_decomp.evaluation.report.settings import describe_training, name_run
+from tf_decomp.evaluation.rows import Evaluation, Row
+from tf_decomp.experiment.choices import DIVERGENCES, PRIORS
+from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.files import write_json, write_text
 
@@ -77,101 +77,68 @@ class Page(HTMLParser):
         return [" ".join(node["text"].split()) for node in self.all(*tags)]
 
 
-def png(width: int, height: int, grey: int = 200) -> bytes:
-    def chunk(name: bytes, data: bytes) -> bytes:
-        checksum = zlib.crc32(name + data)
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum)
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    rows = zlib.compress((b"\0" + bytes([grey]) * width) * height)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", rows)
-        + chunk(b"IEND", b"")
-    )
+def figure(name: str, title: str, caption: str, alt: str) -> dict[str, str]:
+    return {"file": f"plots/{name}", "title": title, "caption": caption, "alt": alt}
 
 
-GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw==")
-
-
-def metric(group: str, name: str, value: float | None, **others: Any) -> dict[str, Any]:
-    return {
-        "group": group,
-        "key": f"{group}/{name.replace(' ', '_')}",
-        "name": name,
-        "value": value,
-        "standard_error": None,
-        "n": 1000,
-        "unit": "",
-        "chance": None,
-        "chance_standard_error": None,
-        "bound": None,
-        "better": "",
-        "note": "",
-        **others,
-    }
-
-
-def evaluation() -> dict[str, Any]:
-    return {
-        "metrics": [
-            metric(
-                "overlap",
-                "mutual information",
-                4.12345678,
-                standard_error=0.0213,
-                unit="nats",
-                bound=5.9914645,
-                note="bound log n",
-            ),
-            metric("regularisation", "KL(q(z) ‖ p(z))", 0.141, standard_error=0.0093),
-            metric(
-                "disentanglement",
-                "FactorVAE score",
-                0.83123,
-                standard_error=0.0042,
-                n=737280,
-                chance=0.2,
-                chance_standard_error=0.011,
-                bound=1.0,
-                better="higher",
-            ),
-            metric("disentanglement", "SAP", None, n=None, note="one factor only"),
-        ],
-        # Disentanglement has no words here, and is shown all the same.
-        "groups": {
-            "regularisation": {"title": "Match of q(z) and p(z)", "text": "Near 0."},
-            "overlap": {"title": "Overlap of encodings", "text": "Of 1 to n."},
-            "unmeasured": {"title": "Nothing here", "text": "No metric."},
+EVALUATION = Evaluation(
+    rows=[
+        Row(
+            "overlap",
+            "overlap/mutual_information",
+            "mutual information",
+            4.12345678,
+            0.0213,
+            1000,
+            unit="nats",
+            bound=5.9914645,
+            note="bound log n",
+        ),
+        Row("regularisation", "regularisation/kl", "KL(q ‖ p)", 0.141, 0.0093, 1000),
+        Row(
+            "disentanglement",
+            "disentanglement/factorvae_score",
+            "FactorVAE score",
+            0.83123,
+            0.0042,
+            737280,
+            chance=0.2,
+            chance_standard_error=0.011,
+            bound=1.0,
+            better="higher",
+            dropped=(2,),
+        ),
+        Row(
+            "disentanglement",
+            "disentanglement/sap",
+            "SAP",
+            float("nan"),
+            chance=float("nan"),
+            note="one factor only",
+        ),
+    ],
+    verdicts={
+        "overlap": {"verdict": "appropriate", "text": "I(x;z) is 4.12 ± 0.02."},
+        "regularisation": {
+            "verdict": "not matched",
+            "text": "KL is 0.141.",
+            "parts": ["every marginal", "joint MMD"],
         },
-        "verdicts": {
-            "overlap": {"verdict": "appropriate", "text": "I(x;z) is 4.12 ± 0.02."},
-            "regularisation": {"verdict": "not matched", "text": "KL is 0.141."},
-        },
-        "figures": [
-            {
-                "file": "plots/traversals.png",
-                "title": "Traversals",
-                "caption": "Along quantiles.",
-                "alt": "Rows of images.",
-            },
-            {
-                "file": "plots/moving.gif",
-                "title": "Moving traversals",
-                "caption": "The same.",
-                "alt": "An animation.",
-            },
-        ],
-        "dropped": {"text": "Dimension 3 is constant."},
-    }
-
-
+    },
+    warnings=["Few dimensions are active."],
+    figures=[
+        figure("traversals.png", "Traversals", "Along quantiles.", "Rows of images."),
+        figure("moving.gif", "Moving traversals", "The same.", "An animation."),
+    ],
+)
 RESULTS = {
     "test/elbo": {"value": -1.52237, "standard_error": 0.15739, "n": 400},
     "test/divergence": {"value": 0.14713, "standard_error": 0.011694, "n": 400},
     "test/new_number": {"value": 7.0, "standard_error": 0.5, "n": 400},
 }
+CONFIG = ExperimentConfig(
+    prior="normal_mixture", divergence="inclusive_kl", alpha=5.0, beta=0.01
+)
 SECTIONS = {
     "trained": "What was trained",
     "verdict": "Verdict",
@@ -184,35 +151,15 @@ SECTIONS = {
 }
 
 
-def write_evaluation(files: RunFiles, value: dict[str, Any]) -> None:
-    write_json(files.root / "evaluation.json", value)
-
-
-def write_images(files: RunFiles) -> None:
-    files.plots.mkdir(parents=True, exist_ok=True)
-    for index, name in enumerate(
-        ("training_curves", "samples", "reconstructions", "traversals")
-    ):
-        (files.plots / f"{name}.png").write_bytes(png(1650, 300, 200 + index))
-    (files.plots / "moving.gif").write_bytes(GIF)
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> RunFiles:
-    """A finished run with its evaluation."""
-    files = RunFiles(tmp_path / "run")
-    config = ExperimentConfig(
-        prior="normal_mixture", divergence="inclusive_kl", alpha=5.0, beta=0.01
-    )
-    write_text(files.config, config.to_flags())
-    write_json(
-        files.environment,
-        {
-            "versions": {"keras": "3.15.1", "tf-decomp": None},
-            "devices": [{"type": "CPU", "name": "/device:CPU:0"}],
-            "seconds": 19.96990728378296,
-        },
-    )
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
+    """A finished run and the images of its evaluation; not to be changed."""
+    files = RunFiles(tmp_path_factory.mktemp("report") / "run")
+    write_text(files.config, CONFIG.to_flags())
+    versions = {"keras": "3.15.1", "tf-decomp": None}
+    devices = [{"type": "CPU", "name": "/device:CPU:0"}]
+    facts = {"versions": versions, "devices": devices, "seconds": 19.96990728378296}
+    write_json(files.environment, facts)
     files.write_history(
         [
             {"epoch": 1, "loss": 9.0, "elbo": -9.0, "val_loss": 8.0},
@@ -220,15 +167,37 @@ def files(tmp_path: Path) -> RunFiles:
         ]
     )
     write_json(files.metrics, RESULTS)
-    write_images(files)
-    write_evaluation(files, evaluation())
+    files.plots.mkdir()
+    for index, name in enumerate(IMAGES):
+        image = PIL.Image.new("L", (1650, 300), 200 + index)
+        image.save(files.plots / name)
     return files
 
 
-def render(files: RunFiles) -> Page:
-    path = render_report(files)
+IMAGES = (
+    "training_curves.png",
+    "samples.png",
+    "reconstructions.png",
+    "traversals.png",
+    "moving.gif",
+)
+
+
+@pytest.fixture
+def files(run: RunFiles, tmp_path: Path) -> RunFiles:
+    """A copy of the run, to be changed."""
+    return RunFiles(shutil.copytree(run.root, tmp_path / "run"))
+
+
+def render(files: RunFiles, evaluation: Evaluation = EVALUATION) -> Page:
+    path = render_report(files, evaluation)
     assert path == files.root / "report.html"
     return Page(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def page(run: RunFiles) -> Page:
+    return render(run)
 
 
 def section_titles(page: Page) -> list[str]:
@@ -238,29 +207,24 @@ def section_titles(page: Page) -> list[str]:
 # -- structure ----------------------------------------------------------------------
 
 
-def test_sections_and_headings_in_order(files: RunFiles) -> None:
-    page = render(files)
+def test_sections_and_headings_in_order(page: Page) -> None:
     assert section_titles(page) == list(SECTIONS.values())
     assert page.texts("h1") == ["pinwheel: normal-mixture prior, beta 0.01, alpha 5"]
     levels = [int(node["tag"][1]) for node in page.all("h1", "h2", "h3", "h4")]
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert max(np.diff(levels)) <= 1  # none is skipped on the way down
+    overlap, match, scores = (
+        GROUPS[key][0] for key in ("overlap", "regularisation", "disentanglement")
+    )
     assert page.texts("h3") == [
-        "Factor (a): overlap of the encodings",
-        "Factor (b): match of q(z) and the prior",
-        "Objective on the test set",
-        "Match of q(z) and p(z)",
-        "Overlap of encodings",
-        "Disentanglement",
-        "Dimensions left out",
-        "Traversals",
-        "Moving traversals",
+        *(overlap, match),  # the verdicts
+        *("Objective on the test set", overlap, match, scores, "Dimensions left out"),
+        *("Traversals", "Moving traversals"),
     ]
 
 
-def test_landmarks_anchors_and_contents(files: RunFiles) -> None:
-    page = render(files)
+def test_landmarks_anchors_and_contents(page: Page) -> None:
     for landmark in ("header", "nav", "main", "footer"):
         assert len(page.all(landmark)) == 1
     ids = [node["id"] for node in page.tags if "id" in node]
@@ -278,8 +242,7 @@ def test_landmarks_anchors_and_contents(files: RunFiles) -> None:
     assert page.all("html")[0]["lang"] == "en"
 
 
-def test_tables_are_labelled_and_scroll(files: RunFiles) -> None:
-    page = render(files)
+def test_tables_are_labelled_and_scroll(page: Page) -> None:
     assert len(page.all("table")) == len(page.all("caption")) >= 10
     assert all(page.texts("caption"))
     for header in page.all("th"):
@@ -293,12 +256,11 @@ def test_tables_are_labelled_and_scroll(files: RunFiles) -> None:
         assert node["aria-label"]
 
 
-def test_every_metric_with_error_chance_and_n(files: RunFiles) -> None:
-    page = render(files)
+def test_every_metric_with_error_chance_and_n(page: Page) -> None:
     texts = page.texts("tr")
     for expected in (
         "mutual information bound log n 4.123 ± 0.021 nats 0 5.99 5.99 1,000",
-        "KL(q(z) ‖ p(z)) 0.1410 ± 0.0093 1,000",
+        "KL(q ‖ p) 0.1410 ± 0.0093 1,000",
         "FactorVAE score higher is better 0.8312 ± 0.0042 0 1 0.200 ± 0.011 1 737,280",
         "SAP one factor only n/a – – n/a",
         "ELBO higher is better −1.52 ± 0.16 nats 400",
@@ -310,14 +272,6 @@ def test_every_metric_with_error_chance_and_n(files: RunFiles) -> None:
     assert not re.search(r"\d\.\d{7}", text.replace("10⁻", ""))
 
 
-def test_a_metric_of_both_files_is_shown_once(files: RunFiles) -> None:
-    value = evaluation()
-    value["metrics"].append({**metric("likelihood", "ELBO", 1.0), "key": "test/elbo"})
-    write_evaluation(files, value)
-    names = [text for text in render(files).texts("th") if text.startswith("ELBO")]
-    assert names == ["ELBO", "ELBO"]  # the evaluation's, and the history's last row
-
-
 def test_mmd_has_no_unit(files: RunFiles) -> None:
     config = ExperimentConfig(divergence="dimensionwise_mmd", alpha=2.0)
     write_text(files.config, config.to_flags())
@@ -326,12 +280,11 @@ def test_mmd_has_no_unit(files: RunFiles) -> None:
     ).texts("tr")
 
 
-def test_verdicts_link_to_their_numbers(files: RunFiles) -> None:
-    page = render(files)
+def test_verdicts_link_to_their_numbers(page: Page) -> None:
     text = " ".join(page.texts("main"))
-    for verdict in evaluation()["verdicts"].values():
-        assert verdict["verdict"] in text
-        assert verdict["text"] in text
+    for verdict in EVALUATION.verdicts.values():
+        for said in (verdict["verdict"], verdict["text"], *verdict.get("parts", ())):
+            assert said in text
     more = [node for node in page.all("a") if node["text"].startswith("All numbers")]
     assert [node["href"] for node in more] == [
         "#metrics-overlap",
@@ -339,53 +292,36 @@ def test_verdicts_link_to_their_numbers(files: RunFiles) -> None:
     ]
 
 
+def test_warnings_stand_at_the_scores_alone(page: Page) -> None:
+    assert page.texts("p").count("Note: Few dimensions are active.") == 1
+
+
 # -- images, and nothing from elsewhere ----------------------------------------------
 
 
-def test_images_are_embedded_in_order_with_words(files: RunFiles) -> None:
-    images = render(files).all("img")
-    names = (
-        "training_curves.png",
-        "samples.png",
-        "reconstructions.png",
-        "traversals.png",
-        "moving.gif",
-    )
-    for image, name in zip(images, names, strict=True):
+def test_images_are_embedded_in_order_with_words(page: Page, run: RunFiles) -> None:
+    images = page.all("img")
+    for image, name in zip(images, IMAGES, strict=True):
         kind, _, data = image["src"].partition(";base64,")
         assert kind == f"data:image/{name[-3:]}"
-        assert base64.b64decode(data) == (files.plots / name).read_bytes()
+        assert base64.b64decode(data) == (run.plots / name).read_bytes()
         assert len(image["alt"]) > 10
         assert "figure" in image["parents"]
         # 150 dots per inch become 96
         assert image.get("width") == ("1056" if name.endswith("png") else None)
-    assert [image["alt"] for image in images[3:]] == [
-        figure["alt"] for figure in evaluation()["figures"]
-    ]
+    assert [i["alt"] for i in images[3:]] == [f["alt"] for f in EVALUATION.figures]
     assert "details" in images[4]["parents"]  # moves only for who asks for it
     assert "details" not in images[3]["parents"]
 
 
-def test_a_plot_that_the_evaluation_lists_stands_only_there(files: RunFiles) -> None:
-    value = evaluation()
-    value["figures"].insert(0, {"file": "plots/samples.png", "title": "", "alt": ""})
-    write_evaluation(files, value)
-    page = render(files)
-    assert "Samples" not in section_titles(page)
-    images = page.all("img")
-    assert len(images) == 5
-    assert images[2]["alt"] == "samples"
-
-
-def test_page_needs_nothing_else(files: RunFiles) -> None:
-    page = render(files)
+def test_page_needs_nothing_else(page: Page, run: RunFiles) -> None:
     assert not page.all("script", "iframe", "object", "embed", "base")
     for node in page.tags:
         for name, value in node.items():
             assert not name.startswith("on")
             if name in ("src", "href", "srcset", "xlink:href", "action"):
                 assert value.startswith(("data:", "#"))
-    html = (files.root / "report.html").read_text(encoding="utf-8")
+    html = run.report.read_text(encoding="utf-8")
     assert "http://" not in html
     assert "https://" not in html
     style = page.texts("style")[0]
@@ -396,9 +332,9 @@ def test_page_needs_nothing_else(files: RunFiles) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast(files: RunFiles, scheme: str) -> None:
+def test_contrast(page: Page, scheme: str) -> None:
     """WCAG 2 asks for 4.5 of text, 3 of drawings."""
-    style = render(files).texts("style")[0]
+    style = page.texts("style")[0]
     blocks = re.findall(r":root \{(.*?)\}", style)
     colors: dict[str, str] = {}
     for block in blocks[: 1 if scheme == "light" else 2]:
@@ -422,19 +358,19 @@ def contrast(first: str, second: str) -> float:
 
 
 def test_hostile_words_stay_words(files: RunFiles) -> None:
-    hostile = evaluation()
-    hostile["title"] = HOSTILE
-    hostile["metrics"] = [metric(HOSTILE, HOSTILE, 1.0, unit=HOSTILE, note=HOSTILE)]
-    hostile["groups"] = {HOSTILE: {"title": HOSTILE, "text": HOSTILE}}
-    hostile["verdicts"] = {HOSTILE: {"verdict": HOSTILE, "text": HOSTILE}}
-    hostile["dropped"] = {"text": HOSTILE}
-    for figure in hostile["figures"]:
-        figure |= {"title": HOSTILE, "caption": HOSTILE, "alt": HOSTILE}
-    write_evaluation(files, hostile)
-    write_text(files.config, f"--dataset=npz:{HOSTILE}\n--{HOSTILE}=3\n--bad\n")
+    words = {"title": HOSTILE, "caption": HOSTILE, "alt": HOSTILE}
+    hostile = Evaluation(
+        [Row("overlap", "a", HOSTILE, 1.0, 0.1, 9, unit=HOSTILE, note=HOSTILE)],
+        {"overlap": {"verdict": HOSTILE, "text": HOSTILE, "parts": [HOSTILE]}},
+        [HOSTILE],
+        [{**shown, **words} for shown in EVALUATION.figures],
+        HOSTILE,
+    )
+    config = ExperimentConfig(dataset=f"npz:{HOSTILE}", data_dir=HOSTILE)
+    write_text(files.config, config.to_flags())
     write_json(files.environment, {HOSTILE: {HOSTILE: [HOSTILE]}})
     write_json(files.metrics, {HOSTILE: {"value": 1.0, "standard_error": 0.1, "n": 1}})
-    page = render(files)
+    page = render(files, hostile)
     assert not page.all("script")
     assert len(page.all("img")) == 5
     assert page.texts("h1") == [HOSTILE]
@@ -453,11 +389,6 @@ REMOVALS = [
     (["plots/training_curves.png"], set()),
     (["plots/samples.png"], {"samples"}),
     (["plots/reconstructions.png"], {"reconstructions"}),
-    (["plots/traversals.png"], set()),
-    (["plots/traversals.png", "plots/moving.gif"], {"figures"}),
-    (["metrics.json"], set()),
-    (["evaluation.json"], {"verdict", "figures"}),
-    (["evaluation.json", "metrics.json"], {"verdict", "figures", "metrics"}),
 ]
 
 
@@ -475,6 +406,14 @@ def test_missing_files_have_no_section(
     check_no_empty_headings(page)
 
 
+def test_an_evaluation_without_numbers_shows_the_run(files: RunFiles) -> None:
+    page = render(files, Evaluation([]))
+    assert "Verdict" not in section_titles(page)
+    assert "Latent space" not in section_titles(page)
+    assert page.texts("h3") == ["Objective on the test set"]
+    check_no_empty_headings(page)
+
+
 def check_no_empty_headings(page: Page) -> None:
     headings = {node.get("id") for node in page.all("h2", "h3")}
     for node in page.all("section"):
@@ -483,26 +422,21 @@ def check_no_empty_headings(page: Page) -> None:
 
 
 def test_codes_of_another_model(tmp_path: Path) -> None:
-    files = RunFiles(tmp_path)
-    value = evaluation() | {"title": "Codes of my encoder", "dropped": None}
-    write_evaluation(files, value)
-    write_images(files)
-    for name in ("training_curves", "samples", "reconstructions"):
-        (files.plots / f"{name}.png").unlink()
-    page = render(files)
-    assert page.texts("h1") == ["Codes of my encoder"]
-    assert section_titles(page) == ["Verdict", "Metrics", "Latent space"]
+    rows = [EVALUATION.rows[0]]
+    evaluation = EVALUATION._replace(rows=rows, figures=[], title="Codes of mine")
+    page = render(RunFiles(tmp_path), evaluation)
+    assert page.texts("h1") == ["Codes of mine"]
+    assert section_titles(page) == ["Verdict", "Metrics"]
     assert "Dimensions left out" not in page.texts("h3")
     assert "Objective on the test set" not in page.texts("h3")
 
 
 def test_metrics_alone(tmp_path: Path) -> None:
-    files = RunFiles(tmp_path)
-    write_evaluation(files, {"metrics": [metric("overlap", "active units", 3)]})
-    page = render(files)
+    rows = [Row("overlap", "overlap/active_units", "active units", 3, n=1000)]
+    page = render(RunFiles(tmp_path), Evaluation(rows))
     assert page.texts("h1") == ["Evaluation of a representation"]
     assert section_titles(page) == ["Metrics"]
-    assert page.texts("h3") == ["Overlap"]
+    assert page.texts("h3") == [GROUPS["overlap"][0]]
     assert page.texts("tr") == [
         "Metric Value ± standard error n",
         "active units 3 1,000",
@@ -510,54 +444,24 @@ def test_metrics_alone(tmp_path: Path) -> None:
     assert not page.all("svg")  # nothing to hold the value to
 
 
-def one_line(error: pytest.ExceptionInfo[InputError], *parts: str) -> None:
-    message = str(error.value)
-    assert "\n" not in message
-    for part in parts:
-        assert part in message
-
-
 def test_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
-        render_report(RunFiles(tmp_path))
+        render_report(RunFiles(tmp_path), Evaluation([]))
     one_line(error, str(tmp_path), "evaluation.json", "bin/evaluate.py")
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", "3"])
-def test_file_that_is_no_object_keeps_the_old_report(
-    files: RunFiles, text: str
-) -> None:
-    render_report(files)
-    before = (files.root / "report.html").read_bytes()
-    write_text(files.root / "evaluation.json", text)
-    with pytest.raises(InputError) as error:
-        render_report(files)
-    one_line(error, "evaluation.json", "expected")
-    assert (files.root / "report.html").read_bytes() == before
-    assert not [path for path in files.root.iterdir() if path.name.startswith(".")]
-
-
-@pytest.mark.parametrize("name", ["../secret.png", "config.flags", "/etc/hostname"])
-def test_only_images_of_the_folder(files: RunFiles, name: str) -> None:
-    (files.root.parent / "secret.png").write_bytes(png(2, 2))
-    write_evaluation(files, {"figures": [{"file": name, "title": "x"}]})
-    with pytest.raises(InputError) as error:
-        render_report(files)
-    one_line(error, name, ".png")
-
-
 def test_without_jinja(files: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
+    files.report.write_text("before")
     with pytest.raises(InputError) as error:
-        render_report(files)
+        render_report(files, EVALUATION)
     one_line(error, "Jinja2", "pip install")
-    assert not (files.root / "report.html").exists()
+    assert files.report.read_text() == "before"
 
 
-def test_same_files_same_report(files: RunFiles) -> None:
-    first = render_report(files).read_bytes()
-    assert render_report(files).read_bytes() == first
+def test_same_files_same_report(page: Page, files: RunFiles, run: RunFiles) -> None:
+    assert render_report(files, EVALUATION).read_bytes() == run.report.read_bytes()
 
 
 # -- numbers ------------------------------------------------------------------------
@@ -643,63 +547,51 @@ def test_rounding_never_moves_a_value_by_more_than_its_error_allows() -> None:
 # -- bars ---------------------------------------------------------------------------
 
 
+def bar_of(value: float | None, standard_error: Any = None, **marks: Any) -> Bar | None:
+    return place_bar(Row("sparsity", "key", "name", value, standard_error, **marks))
+
+
 def test_bar_places() -> None:
-    bar = place_bar(
-        {
-            "value": 0.5,
-            "standard_error": 0.05,
-            "chance": 0.25,
-            "chance_standard_error": 0.125,
-            "bound": 1.0,
-        }
-    )
-    assert bar is not None
+    bar = bar_of(0.5, 0.05, chance=0.25, chance_standard_error=0.125, bound=1.0)
     assert bar == (80.0, (65.2, 94.8), 43.0, (6.0, 80.0), 154.0, "0", "1")
 
 
 def test_bar_of_a_negative_value_and_of_a_value_beyond_its_bound() -> None:
-    bar = place_bar({"value": -3.0, "standard_error": 0.5, "chance": 1.0})
+    bar = bar_of(-3.0, 0.5, chance=1.0)
     assert bar is not None
     assert (bar.start, bar.end, bar.bound) == ("−4", "1", None)
     assert bar.value == pytest.approx(6 + 148 / 5)
-    bar = place_bar({"value": 1.5, "bound": 1.0})
+    bar = bar_of(1.5, bound=1.0)
     assert bar is not None
     assert (bar.value, bar.end) == (154.0, "1.5")
     assert bar.bound == pytest.approx(6 + 148 * 2 / 3, abs=0.05)
 
 
 def test_whisker_ends_at_a_bound_that_the_value_respects() -> None:
-    bar = place_bar({"value": 0.99, "standard_error": 0.1, "bound": 1.0})
+    bar = bar_of(0.99, 0.1, bound=1.0)
     assert bar is not None
     assert bar.whisker[1] == bar.bound == 154.0
     assert bar.end == "1"
 
 
-@pytest.mark.parametrize(
-    "metric",
-    [
-        {"value": 1.0, "standard_error": 0.1},
-        {"value": None, "chance": 0.2},
-        {"value": float("inf"), "bound": 1.0},
-        {"value": 0.0, "chance": 0.0},
-    ],
-)
-def test_no_bar(metric: dict[str, Any]) -> None:
-    assert place_bar(metric) is None
+def test_no_bar() -> None:
+    assert bar_of(1.0, 0.1) is None
+    assert bar_of(None, chance=0.2) is None
+    assert bar_of(float("inf"), bound=1.0) is None
+    assert bar_of(0.0, chance=0.0) is None
 
 
 # -- words about the training --------------------------------------------------------
 
 
+def words_about(**settings: Any) -> str:
+    return describe_training(ExperimentConfig(**settings)).replace("\u00a0", " ")
+
+
 @pytest.mark.parametrize("prior", PRIORS)
-def test_sentence_of_every_prior(prior: str, tmp_path: Path) -> None:
-    config = ExperimentConfig(
-        dataset="dsprites", prior=prior, df=7.0, latent_dim=2, max_train_examples=500
-    )
-    write_text(tmp_path / "config.flags", config.to_flags())
-    text = describe_training(read_settings(tmp_path / "config.flags"))
-    text = text.replace("\u00a0", " ")
-    assert "unknown" not in text
+def test_sentence_of_every_prior(prior: str) -> None:
+    settings = {"df": 7.0, "latent_dim": 2, "max_train_examples": 500}
+    text = words_about(dataset="dsprites", prior=prior, **settings)
     assert "{" not in text
     assert "_" not in text
     assert "with 2 latent dimensions" in text
@@ -707,33 +599,37 @@ def test_sentence_of_every_prior(prior: str, tmp_path: Path) -> None:
     assert "beta = 1 weighs KL(q(z|x) ‖ p(z))" in text
     assert "(alpha = 0)" in text
     assert ("7 degrees of freedom" in text) == (prior == "student_t")
+    assert "_" not in name_run(ExperimentConfig(prior=prior))
 
 
-def test_sentence_of_a_divergence_and_of_other_settings() -> None:
-    known = {"alpha": "5.0", "divergence": "dimensionwise_mmd", "latent_dim": "1"}
-    text = describe_training(known).replace("\u00a0", " ")
-    assert "alpha = 5 weighs the dimension-wise MMD" in text
-    assert "1 latent dimension," in text
-    assert "beta = unknown" in text
-    assert name_run({"dataset": "npz:a.npz"}).startswith("npz:a.npz: unknown prior")
+@pytest.mark.parametrize("name", [name for name in DIVERGENCES if name != "none"])
+def test_sentence_of_every_divergence(name: str) -> None:
+    text = words_about(alpha=5.0, divergence=name)
+    assert f"alpha = 5 weighs {DIVERGENCES[name].title}" in text
 
 
-def test_settings_are_all_there_and_unused_ones_say_so(files: RunFiles) -> None:
-    write_text(files.config, files.config.read_text() + "--new_flag=3\n# note\n\n")
-    page = render(files)
+def test_one_of_a_thing_has_no_plural_and_names_are_names() -> None:
+    text = words_about(
+        epochs=1, latent_dim=1, likelihood="bernoulli", max_train_examples=200000
+    )
+    assert "with 1 latent dimension," in text
+    assert "for 1 epoch in" in text
+    assert "a Bernoulli likelihood" in text
+    assert "200,000 examples of" in text
+
+
+def test_settings_are_all_there_and_unused_ones_say_so(page: Page) -> None:
     rows, names = page.texts("tr"), page.texts("th")
-    for line in ExperimentConfig().to_flags().splitlines():
-        name = line.removeprefix("--").partition("=")[0]
+    for name in CONFIG.to_texts():
         assert names.count(name) == 1
-    assert "new_flag 3" in rows
     assert "gamma 0.8 (not used)" in rows
     assert "mixture_variance 0.03" in rows
     assert "data_dir not set" in rows
     assert "max_train_examples 0 (all)" in rows
 
 
-def test_environment_and_last_epoch_in_words(files: RunFiles) -> None:
-    rows = render(files).texts("tr")
+def test_environment_and_last_epoch_in_words(page: Page) -> None:
+    rows = page.texts("tr")
     assert "versions keras 3.15.1, tf-decomp not known" in rows
     assert "devices type CPU, name /device:CPU:0" in rows
     assert "seconds 20.0" in rows
@@ -785,7 +681,7 @@ def browser() -> str:
 
 
 def browse(browser: str, path: Path, profile: Path, *flags: str) -> tuple[str, str]:
-    """Gives the DOM after loading and the lines of the console."""
+    """Returns the DOM after loading and the lines of the console."""
     profile.mkdir()  # new and empty
     run = subprocess.run(
         [
@@ -817,13 +713,12 @@ def browse(browser: str, path: Path, profile: Path, *flags: str) -> tuple[str, s
 def test_in_a_browser(
     browser: str, files: RunFiles, tmp_path: Path, scheme: str
 ) -> None:
-    value = evaluation()
-    value["title"] = "averylongnamewithoutanyspaceinit" * 4
-    value["metrics"].append(metric("overlap", "verylongname" * 8, 1e5, unit="u" * 30))
-    write_evaluation(files, value)
+    long = Row("overlap", "a", "verylongname" * 8, 1e5, unit="u" * 30)
+    title = "averylongnamewithoutanyspaceinit" * 4
+    evaluation = EVALUATION._replace(rows=[*EVALUATION.rows, long], title=title)
     config = files.config.read_text().replace("pinwheel", "npz:/a" + "/folder" * 20)
     write_text(files.config, config)
-    html = render_report(files).read_text(encoding="utf-8")
+    html = render_report(files, evaluation).read_text(encoding="utf-8")
     probed = html.replace("</body>", PROBE).replace(
         "default-src 'none';", "default-src 'none'; script-src 'unsafe-inline';"
     )
@@ -846,7 +741,7 @@ def test_in_a_browser(
 def test_page_alone_leaves_the_console_empty(
     browser: str, files: RunFiles, tmp_path: Path
 ) -> None:
-    path = render_report(files)
+    path = render_report(files, EVALUATION)
     dom, console = browse(browser, path, tmp_path / "first")
     assert console == ""
     assert "Environment" in Page(dom).texts("h2")
@@ -855,18 +750,3 @@ def test_page_alone_leaves_the_console_empty(
     (tmp_path / "scripted.html").write_text(text, encoding="utf-8")
     _, console = browse(browser, tmp_path / "scripted.html", tmp_path / "second")
     assert "Content Security Policy" in console
-
-
-def test_one_of_a_thing_has_no_plural_and_names_are_names() -> None:
-    settings = {
-        **ExperimentConfig().to_texts(),
-        "epochs": "1",
-        "latent_dim": "1",
-        "likelihood": "bernoulli",
-        "max_train_examples": "200000",
-    }
-    text = describe_training(settings)
-    assert "with 1 latent dimension," in text
-    assert "for 1 epoch in" in text
-    assert "a Bernoulli likelihood" in text
-    assert "200,000 examples of" in text

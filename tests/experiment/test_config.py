@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from runs import one_line
 
 from tf_decomp import ExperimentConfig, InputError, build_vae
-from tf_decomp.experiment.config import PRIORS
+from tf_decomp.experiment.choices import PRIORS
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FIELDS = dataclasses.fields(ExperimentConfig)
@@ -54,13 +55,11 @@ BAD: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"image_size": -1}, ("image_size", "-1")),
     ({"max_test_examples": -1}, ("max_test_examples", "-1")),
     ({"max_train_examples": -1}, ("max_train_examples", "-1")),
-]
-BAD_TYPES: list[dict[str, Any]] = [
-    {"latent_dim": 2.5},
-    {"epochs": "5"},
-    {"hidden": (1.5,)},
-    {"hidden": 100},
-    {"output_dir": None},
+    ({"latent_dim": 2.5}, ("latent_dim",)),
+    ({"epochs": "5"}, ("epochs",)),
+    ({"hidden": (1.5,)}, ("hidden",)),
+    ({"hidden": 100}, ("hidden",)),
+    ({"output_dir": None}, ("output_dir",)),
 ]
 # Slips of Python users: refused or understood, but never written to a flagfile that
 # cannot be read again.
@@ -87,25 +86,11 @@ GOOD: list[dict[str, Any]] = [
 ]
 
 
-def message_of(settings: dict[str, Any]) -> str:
-    with pytest.raises(InputError) as caught:
-        ExperimentConfig(**settings)
-    message = str(caught.value)
-    assert message
-    assert "\n" not in message
-    return message
-
-
 @pytest.mark.parametrize(("settings", "named"), BAD, ids=[str(b[0]) for b in BAD])
 def test_bad_value(settings: dict[str, Any], named: tuple[str, ...]) -> None:
-    message = message_of(settings)
-    for part in named:
-        assert part in message, message
-
-
-@pytest.mark.parametrize("settings", BAD_TYPES, ids=str)
-def test_bad_type(settings: dict[str, Any]) -> None:
-    assert next(iter(settings)) in message_of(settings)
+    with pytest.raises(InputError) as caught:
+        ExperimentConfig(**settings)
+    one_line(caught, *named)
 
 
 @pytest.mark.parametrize("settings", GOOD, ids=str)
@@ -146,6 +131,7 @@ def test_old_flagfiles_stay_valid() -> None:
         "--beta=",
         "--batch_norm=maybe",
         "--hidden=100,abc",
+        "--hidden=100,",
         "--hidden=[100]",
         "--beta=-1",
     ],
@@ -153,8 +139,7 @@ def test_old_flagfiles_stay_valid() -> None:
 def test_bad_line_of_a_flagfile(line: str) -> None:
     with pytest.raises(InputError) as caught:
         ExperimentConfig.from_flags(f"--seed=1\n{line}\n")
-    assert "\n" not in str(caught.value)
-    assert line.lstrip("-").split("=")[0].split()[0] in str(caught.value)
+    one_line(caught, line.lstrip("-").split("=")[0].split()[0])
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.flags")), ids=lambda p: p.stem)
@@ -249,5 +234,4 @@ def test_data_that_no_network_takes(
 ) -> None:
     with pytest.raises(InputError) as caught:
         build_vae(ExperimentConfig(**settings), shape)
-    assert named in str(caught.value)
-    assert "\n" not in str(caught.value)
+    one_line(caught, named)

@@ -18,13 +18,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from runs import one_line, tree
 from tensorflow.core.util import event_pb2
+from tf_decomp.vae.batch_bias import BatchBias
 
 from tf_decomp import (
     ExperimentConfig,
     InputError,
     build_vae,
-    experiment,
     fashion_mnist,
     load_dataset,
     load_encoder,
@@ -32,9 +33,10 @@ from tf_decomp import (
     train,
 )
 from tf_decomp.errors import NonFiniteLoss
+from tf_decomp.experiment import training
 from tf_decomp.experiment.callbacks import RunState
 from tf_decomp.experiment.run_files import RunFiles
-from tf_decomp.vae.batch_bias import BatchBias
+from tf_decomp.files import read_json
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 COLUMNS = ["epoch", "loss", "elbo", "log_likelihood", "kl", "divergence"]
@@ -49,17 +51,6 @@ class Killed(BaseException):
     """Ends a run as a signal would: nothing of ours handles it."""
 
 
-def tree(folder: Path) -> dict[str, Any]:
-    """Gives everything below a folder but the lock: bytes and times of files."""
-    return {
-        str(path.relative_to(folder)): (
-            (path.read_bytes(), path.stat().st_mtime_ns) if path.is_file() else None
-        )
-        for path in sorted(folder.rglob("*"))
-        if path.name != ".lock"
-    }
-
-
 def read_rows(files: RunFiles) -> tuple[list[str], dict[str, list[str]]]:
     with files.history.open(newline="") as file:
         header, *rows = csv.reader(file)
@@ -67,7 +58,7 @@ def read_rows(files: RunFiles) -> tuple[list[str], dict[str, list[str]]]:
 
 
 def weights_of(files: RunFiles) -> list[np.ndarray]:
-    """Gives what the newest checkpoint holds, in the order of its names."""
+    """Returns what the newest checkpoint holds, in the order of its names."""
     path = tf.train.latest_checkpoint(str(files.checkpoints))
     reader = tf.train.load_checkpoint(path)
     return [
@@ -89,13 +80,6 @@ def assert_same_end(got: RunFiles, expected: RunFiles) -> None:
     assert len(ours) > 10
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def one_line(error: Any) -> str:
-    message = str(error.value)
-    assert message
-    assert "\n" not in message
-    return message
 
 
 # -- a whole run --------------------------------------------------------------------
@@ -141,8 +125,7 @@ def test_files_of_a_run(finished: ExperimentConfig, files: RunFiles) -> None:
         "plots",
         "logs",
     }
-    again = ExperimentConfig.from_flags(files.config.read_text(encoding="utf-8"))
-    assert again == finished
+    assert files.read_config() == finished
 
 
 def test_history(files: RunFiles) -> None:
@@ -181,7 +164,7 @@ def test_metrics(finished: ExperimentConfig, files: RunFiles) -> None:
 
 
 def test_environment(files: RunFiles) -> None:
-    facts = json.loads(files.environment.read_text(encoding="utf-8"))
+    facts = read_json(files.environment)
     assert {"python", "tensorflow", "keras", "tf-decomp"} <= set(facts["versions"])
     assert facts["versions"]["tensorflow"] == tf.__version__
     assert facts["seed"] == 0
@@ -217,8 +200,8 @@ def test_models(finished: ExperimentConfig, files: RunFiles) -> None:
     np.testing.assert_allclose(served["loc"], means, atol=1e-5)
     np.testing.assert_allclose(served["scale"], vae.encode(x).stddev(), atol=1e-5)
     # The saved model is the one that was judged.
-    metrics = json.loads(files.metrics.read_text(encoding="utf-8"))
-    pipeline = experiment._pipeline(load_dataset("pinwheel").test, finished)
+    metrics = read_json(files.metrics)
+    pipeline = training._pipeline(load_dataset("pinwheel").test, finished)
     logs = vae.evaluate(pipeline, verbose=0, return_dict=True)
     for name, value in logs.items():
         assert value == pytest.approx(metrics[f"test/{name}"]["value"], rel=1e-5)
@@ -264,10 +247,10 @@ def test_same_command_on_a_finished_run(
     for config in (
         finished,
         dataclasses.replace(finished, strategy="mirrored"),
-        ExperimentConfig.from_flags(files.config.read_text(encoding="utf-8")),
+        files.read_config(),
     ):
         results = train(config)
-        assert results == json.loads(files.metrics.read_text(encoding="utf-8"))
+        assert results == read_json(files.metrics)
         assert "finished" in capsys.readouterr().out
     assert tree(files.root) == before
 
@@ -299,34 +282,11 @@ def test_other_settings_are_refused(
     before = tree(files.root)
     with pytest.raises(InputError) as caught:
         train(dataclasses.replace(finished, **changes))
-    message = one_line(caught)
+    message = one_line(caught, str(files.root), "--overwrite")
     assert tree(files.root) == before
-    assert str(files.root) in message
-    assert "--overwrite" in message
     # More epochs alone would be no difference.
     expected = set(changes) - ({"epochs"} if changes.get("epochs") == 8 else set())
     assert set(re.findall(r"--(\w+)=\S* is now", message)) == expected
-
-
-def test_compiled_run_resumes_bit_for_bit(
-    finished: ExperimentConfig,
-    files: RunFiles,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Cut off between a row and its state: the row is made again."""
-    monkeypatch.setattr(experiment, "draw_run", lambda *arguments: None)
-    monkeypatch.setattr(experiment, "_write_model", lambda *arguments: None)
-    config = copy_of(finished, tmp_path / "run")
-    resumed = RunFiles(config.output_dir)
-    resumed.metrics.unlink()
-    for path in resumed.checkpoints.glob("ckpt-7*"):
-        path.unlink()
-    state = resumed.checkpoints / "checkpoint"
-    state.write_text(state.read_text().replace("ckpt-7", "ckpt-6"))
-    assert tf.train.latest_checkpoint(str(resumed.checkpoints)).endswith("ckpt-6")
-    train(config)
-    assert_same_run(resumed, files)
 
 
 # -- runs of plain operations: fast enough to be many -----------------------------
@@ -335,8 +295,8 @@ def test_compiled_run_resumes_bit_for_bit(
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Runs without compilation, plots and exports."""
-    monkeypatch.setattr(experiment, "draw_run", lambda *arguments: None)
-    monkeypatch.setattr(experiment, "export_saved_model", lambda *arguments: None)
+    monkeypatch.setattr(training, "draw_run", lambda *arguments: None)
+    monkeypatch.setattr(training, "export_saved_model", lambda *arguments: None)
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
@@ -349,7 +309,7 @@ def is_eager(test: Any) -> Any:
 
 
 def small(folder: Path, **settings: Any) -> ExperimentConfig:
-    """Gives settings of 2 steps an epoch."""
+    """Returns settings of 2 steps an epoch."""
     defaults: dict[str, Any] = {"epochs": 4, "batch_size": 250, "hidden": (4,)}
     return ExperimentConfig(**{**defaults, **settings}, output_dir=str(folder))
 
@@ -395,28 +355,6 @@ def test_interrupted_run_resumes(
 
 
 @is_eager
-def test_run_interrupted_behind_its_last_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = small(tmp_path / "run", epochs=2)
-    files = RunFiles(config.output_dir)
-
-    def killed(*arguments: Any) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(experiment, "draw_run", killed)
-        with pytest.raises(Killed):
-            train(config)
-    before = files.history.read_bytes(), weights_of(files)
-    train(config)
-    assert files.history.read_bytes() == before[0]
-    for got, expected in zip(weights_of(files), before[1], strict=True):
-        np.testing.assert_array_equal(got, expected)
-    assert json.loads(files.metrics.read_text(encoding="utf-8"))
-
-
-@is_eager
 def test_more_epochs_continue(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -439,7 +377,7 @@ def test_more_epochs_continue(
 def test_rows_of_several_epochs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(experiment, "_LEAST_ROWS", 2)
+    monkeypatch.setattr(training, "_LEAST_ROWS", 2)
     whole = RunFiles(tmp_path / "whole")
     train(small(whole.root, epochs=8, batch_size=400))
     assert read_rows(whole)[1]["epoch"] == ["4", "8"]
@@ -461,14 +399,14 @@ def test_rows_of_several_epochs(
 def test_rows_are_equally_long_and_at_least_fifty() -> None:
     for steps in (1, 3, 7, 100, 938):
         for epochs in range(1, 1101):
-            a_row = experiment._epochs_a_row(steps, epochs)
+            a_row = training._epochs_a_row(steps, epochs)
             assert epochs % a_row == 0
             assert epochs // a_row >= min(50, epochs)
             # No row is longer than it needs to be.
             assert a_row == 1 or (a_row - 1) * steps < 100
-    assert experiment._epochs_a_row(1, 500) == 10
-    assert experiment._epochs_a_row(1, 5000) == 100
-    assert experiment._epochs_a_row(600, 80) == 1
+    assert training._epochs_a_row(1, 500) == 10
+    assert training._epochs_a_row(1, 5000) == 100
+    assert training._epochs_a_row(600, 80) == 1
 
 
 @is_eager
@@ -504,7 +442,7 @@ def test_folder_of_something_else_is_refused(
     before = tree(tmp_path)
     with pytest.raises(InputError) as caught:
         train(small(tmp_path / "mine", overwrite=overwrite))
-    assert name.partition("/")[0] in one_line(caught)
+    one_line(caught, name.partition("/")[0])
     assert tree(tmp_path) == before
     assert not (tmp_path / "mine" / ".lock").exists()
 
@@ -529,19 +467,18 @@ def test_locked_folder_is_refused(tmp_path: Path) -> None:
 
 
 def check_failure(config: ExperimentConfig, caught: Any) -> dict[str, Any]:
-    """Checks message, report and batch against each other; gives the report."""
-    files, message = RunFiles(config.output_dir), one_line(caught)
-    report = json.loads((files.failure / "report.json").read_text(encoding="utf-8"))
-    assert f"step {report['step']} " in message
-    assert all(term in message for term in report["terms"])
-    assert str(files.failure / "batch.npz") in message
+    """Checks message, report and batch against each other; returns the report."""
+    files = RunFiles(config.output_dir)
+    report = read_json(files.failure / "report.json")
+    step, batch = f"step {report['step']} ", files.failure / "batch.npz"
+    one_line(caught, step, *report["terms"], str(batch))
     split = load_dataset(config.dataset, seed=config.seed).train
     batches = make_pipeline(
         split, config.batch_size, shuffle=True, seed=config.seed, epochs=config.epochs
     )
     expected = list(batches)[report["step"] - 1]
-    with np.load(files.failure / "batch.npz") as batch:
-        np.testing.assert_array_equal(batch["x"], expected)
+    with np.load(batch) as kept:
+        np.testing.assert_array_equal(kept["x"], expected)
     assert not files.metrics.exists()
     assert not files.model.exists()
     if files.history.exists():
@@ -571,7 +508,7 @@ def test_loss_explodes(
     tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In its first epochs or later, with a row for each epoch or for several."""
-    monkeypatch.setattr(experiment, "_LEAST_ROWS", rows)
+    monkeypatch.setattr(training, "_LEAST_ROWS", rows)
     config = small(tmp_path / "run", learning_rate=TOO_FAST, epochs=6)
     with pytest.raises(NonFiniteLoss) as caught:
         train(config)
@@ -642,20 +579,6 @@ def test_npz_images_train_a_convolutional_network(tmp_path: Path) -> None:
     assert served.decode(parts["loc"])["mean"].shape == [2, 16, 16, 1]
 
 
-@is_eager
-def test_images_in_memory_train_a_convolutional_network() -> None:
-    x = (np.stack([images(10, seed) for seed in range(3)], -1) / 255).astype("float32")
-    config = ExperimentConfig(latent_dim=4, batch_norm=True, likelihood="laplace")
-    vae = build_vae(config, x.shape[1:])
-    vae.compile("adam")
-    before = vae.encode(x).mean()
-    history = vae.fit(x, batch_size=5, epochs=1, verbose=0)
-    assert np.isfinite(history.history["loss"]).all()
-    assert np.abs(vae.encode(x).mean() - before).max() > 0
-    assert vae.reconstruct(x).shape == x.shape
-    assert vae.generate(2).shape == (2, 16, 16, 3)
-
-
 def test_fashion_mnist_config_fits_real_images() -> None:
     module: ModuleType = importlib.import_module("tf_decomp.data.fashion_mnist")
     folder: Path = module._SYSTEM_DIR
@@ -694,7 +617,7 @@ def test_step_of_keras_is_not_compiled_by_xla(shape: list[int]) -> None:
 def test_mirrored_run_equals_the_run_on_one_replica(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.setattr(experiment, "draw_run", lambda *arguments: None)
+    monkeypatch.setattr(training, "draw_run", lambda *arguments: None)
     results, histories = [], []
     for strategy in ("mirrored", "none"):
         config = small(
@@ -729,7 +652,7 @@ def test_images_of_which_a_replica_gets_none_are_refused(tmp_path: Path) -> None
     )
     with pytest.raises(InputError, match="last batch of 1 of 21") as caught:
         train(config)
-    assert "--batch_size" in one_line(caught)
+    one_line(caught, "--batch_size")
     assert not (tmp_path / "run").exists()
 
 

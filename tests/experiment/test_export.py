@@ -4,8 +4,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 from cases import DECODERS, ENCODERS, UserEncoder, make_vae
+from processes import run_python
+from runs import contents, one_line
 
 from tf_decomp import (
     DecompositionVAE,
@@ -125,7 +125,7 @@ def codes(n: int, seed: int = 1) -> np.ndarray:
 
 
 def loc_and_scale(vae: DecompositionVAE, x: np.ndarray) -> tuple[Any, Any]:
-    """Gives the parameters that the posterior was made of, or its moments."""
+    """Returns the parameters that the posterior was made of, or its moments."""
     posterior = vae.encode(x)
     if isinstance(posterior, tfd.Independent):
         return posterior.distribution.loc, posterior.distribution.scale
@@ -163,7 +163,7 @@ def test_names_inputs_and_outputs(export: Export) -> None:
 
 
 def ops_of(function: Any) -> set[str]:
-    """Gives the op types of a function and of all functions that it reaches."""
+    """Returns the op types of a function and of all functions that it reaches."""
     graph = function.graph.as_graph_def()
     library = {f.signature.name: f for f in graph.library.function}
     ops: set[str] = set()
@@ -298,15 +298,7 @@ def test_process_that_knows_tensorflow_alone(
     blocks = re.findall(r"```python\n(.*?)```", card.read_text("utf-8"), re.DOTALL)
     assert blocks
     (folder / "blocks.json").write_text(json.dumps(blocks))
-    done = subprocess.run(
-        [sys.executable, "-c", CLIENT, str(folder)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_python("-c", CLIENT, folder, cwd=folder)
     with np.load(folder / "outputs.npz") as outputs:
         for key, x in inputs.items():
             vae = exports[key.partition("/")[0]].vae
@@ -323,26 +315,12 @@ def test_process_that_knows_tensorflow_alone(
 # -- paths --------------------------------------------------------------------------
 
 
-def one_line(error: Any) -> str:
-    message = str(error.value)
-    assert message
-    assert "\n" not in message
-    return message
-
-
-def contents(folder: Path) -> dict[str, bytes | None]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-    }
-
-
 def test_nothing_is_exported_over(exports: dict[str, Export]) -> None:
     vae, path, _ = exports["mlp_mixture"]
     before = contents(path)
     with pytest.raises(InputError, match="already exists") as caught:
         export_saved_model(vae, path)
-    assert str(path) in one_line(caught)
+    one_line(caught, str(path))
     assert contents(path) == before
 
 
@@ -380,7 +358,7 @@ def test_load_encoder_of_something_else(tmp_path: Path, name: str) -> None:
     (tmp_path / "half" / "1").mkdir(parents=True)
     with pytest.raises(InputError, match="holds no SavedModel") as caught:
         load_encoder(tmp_path / name)
-    assert str(tmp_path / name) in one_line(caught)
+    one_line(caught, str(tmp_path / name))
 
 
 # -- export of a run ------------------------------------------------------------------
@@ -468,5 +446,5 @@ def test_unfinished_run_is_not_exported(tmp_path: Path) -> None:
     for name in ("run", "missing"):
         with pytest.raises(InputError, match="no finished run") as caught:
             export_run(tmp_path / name, tmp_path / "served")
-        assert name in one_line(caught)
+        one_line(caught, name)
     assert not (tmp_path / "served").exists()

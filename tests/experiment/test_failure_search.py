@@ -21,7 +21,7 @@ STEPS_AN_EPOCH, FIRST_EPOCH = 3, 4
 
 
 def batches_of(x: np.ndarray) -> tf.data.Dataset:
-    """Gives 2 epochs of 3 batches of 9, 9 and 3 examples, behind the fourth epoch."""
+    """Returns 2 epochs of 3 batches of 9, 9 and 3 examples, behind the fourth epoch."""
     return make_pipeline(
         Split(x), 9, shuffle=True, seed=0, first_epoch=FIRST_EPOCH, epochs=2
     )

@@ -5,14 +5,14 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import TIME_LIMIT, TRAIN, saved_arrays
+from processes import TRAIN, finish, start_python, wait_until
+from runs import saved_arrays
 
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.files import write_text
@@ -24,31 +24,16 @@ PINWHEEL = (
 ).split()
 
 
-def start(folder: Path, settings: Sequence[str]) -> subprocess.Popen[str]:
-    command = [sys.executable, str(TRAIN), *settings, f"--output_dir={folder}"]
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        command, stdout=pipe, stderr=pipe, text=True, env=environment
-    )
-
-
-def finish(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
-    """Waits for the end; gives what was printed and what went to stderr."""
-    try:
-        out, err = process.communicate(timeout=TIME_LIMIT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    assert process.returncode == status, err
-    return out, err
+def start_run(folder: Path, settings: Sequence[str]) -> subprocess.Popen[str]:
+    quiet = {"PYTHONWARNINGS": "ignore"}
+    return start_python(TRAIN, *settings, f"--output_dir={folder}", environment=quiet)
 
 
 # -- when to kill: each is true from a moment on, or in a moment ---------------------
 
 
 def newest_state(files: RunFiles) -> int:
-    """Gives the epoch of the newest state; 0 where training has saved none."""
+    """Returns the epoch of the newest state; 0 where training has saved none."""
     try:
         text = (files.checkpoints / "checkpoint").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -101,20 +86,15 @@ Moment = tuple[Reached, float]
 def kill(process: subprocess.Popen[str], files: RunFiles, moment: Moment) -> None:
     """Kills the process a delay of so many seconds behind a moment."""
     (reached, delay), before = moment, newest_state(files)
-    deadline = time.monotonic() + TIME_LIMIT
-    while not reached(files, before):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.0005)
+    wait_until(lambda: reached(files, before), process)
     time.sleep(delay)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL, f"{reached.__name__} came too late"
+    finish(process, -signal.SIGKILL)  # else the moment came too late
     assert not files.metrics.exists()
 
 
 def seeded(*moments: tuple[Reached, float]) -> list[Moment]:
-    """Gives each moment a delay drawn from [0, its longest)."""
+    """Returns each moment a delay drawn from [0, its longest)."""
     rng = np.random.default_rng(0)
     return [(reached, longest * rng.uniform()) for reached, longest in moments]
 
@@ -171,11 +151,9 @@ class Whole:
         self.settings = settings
         self.files = RunFiles(folder / "whole")
         self.again = RunFiles(folder / "again")
-        processes = [start(f.root, settings) for f in (self.files, self.again)]
-        while not self.files.config.exists():
-            assert processes[0].poll() is None, processes[0].communicate()
-            time.sleep(0.01)
-        self.second = finish(start(self.files.root, settings), status=1)
+        processes = [start_run(f.root, settings) for f in (self.files, self.again)]
+        wait_until(self.files.config.exists, processes[0])
+        self.second = finish(start_run(self.files.root, settings), status=1)
         for process in processes:
             finish(process)
 
@@ -183,8 +161,8 @@ class Whole:
         """Kills a run at each moment in turn, lets it end, and compares."""
         files = RunFiles(folder / "run")
         for moment in moments:
-            kill(start(files.root, self.settings), files, moment)
-        finish(start(files.root, self.settings))
+            kill(start_run(files.root, self.settings), files, moment)
+        finish(start_run(files.root, self.settings))
         assert_same_run(files, self.files)
         assert_no_strays(files, self.files)
 

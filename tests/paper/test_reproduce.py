@@ -6,8 +6,6 @@ import dataclasses
 import json
 import os
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from claim_cases import CASES, fig4_rounds, networks
+from processes import BIN, run_python
 
 from paper import FIGURES, SCALES, redraw, reproduce, rounds, runs
 from paper.curves import draw_estimators, draw_fig2, draw_fig4, networks_a_cell
@@ -554,15 +553,10 @@ def test_networks_a_cell() -> None:
 # -- one cell of every figure, from data to files -------------------------------------
 
 
-def run_program(*flags: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "bin" / "reproduce.py"), *flags],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+def run_program(*flags: str, folder: Path) -> str:
+    path = {"PYTHONPATH": str(ROOT)}
+    program = BIN / "reproduce.py"
+    return run_python(program, *flags, seconds=600, cwd=folder, environment=path)[0]
 
 
 def check_every_figure(folder: Path, out: str) -> None:
@@ -639,14 +633,13 @@ def check_drawn_again(folder: Path, out: str) -> None:
 
 def test_smoke_of_all_figures(tmp_path: Path) -> None:
     # One test: several that share the folder may run in several processes.
-    done = run_program(
+    out = run_program(
         "--figure=all",
         "--scale=smoke",
         "--results_dir=results",
         "--parallel=3",  # one of each: none waits for another to end
         folder=tmp_path,
     )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     for check in (
         check_every_figure,
         check_columns,
@@ -654,14 +647,13 @@ def test_smoke_of_all_figures(tmp_path: Path) -> None:
         check_rotations,
         check_drawn_again,
     ):
-        check(tmp_path, done.stdout)
+        check(tmp_path, out)
 
 
 def test_verdicts_from_the_command_line(tmp_path: Path) -> None:
     table(tmp_path)
-    done = run_program("--verdicts", f"--results_dir={tmp_path}", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    out = run_program("--verdicts", f"--results_dir={tmp_path}", folder=tmp_path)
+    lines = out.splitlines()
     assert lines[0] == "C1: not run yet"
     assert lines[4] == "C5: supported"
     assert lines[5] == "C5b: supported"

@@ -2,9 +2,6 @@
 """The benchmark: its counts, its judgement, and that both sides compute the same."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from processes import BIN, ROOT, run_python
 
 from benchmarks import driver, ours, scaling
 from benchmarks.flops import forward_multiply_adds, training_flops
@@ -21,7 +19,7 @@ from tf_decomp import InputError, dimensionwise_mmd, objective_terms
 from tf_decomp.objectives import decomposition_objective
 from tf_decomp.sampling import location_scale, plain
 
-ROOT = Path(__file__).parents[2]
+PROGRAM = BIN / "benchmark.py"
 MODELS = {
     "pinwheel": ("pinwheel", ours.PLAIN),
     "pinwheel_kl": ("pinwheel", {}),
@@ -150,24 +148,14 @@ def test_table_shows_median_spread_and_ratio() -> None:
     # Neighbours are compared: 5/1, 5/2, 18/9.
 
 
-def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "bin" / "benchmark.py"), *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-
-
 @pytest.mark.slow
 def test_quick_run_of_the_program(tmp_path: Path) -> None:
     output = tmp_path / "benchmark.json"
-    done = run_program("--quick", "--only=mmd", f"--output={output}")
-    assert done.returncode == 0, done.stderr
+    out, _ = run_python(PROGRAM, "--quick", "--only=mmd", f"--output={output}")
     report = json.loads(output.read_text("utf-8"))
     assert set(report["workloads"]) == {"matmul", "mmd"}
     assert report["workloads"]["mmd"]["ours"]["median"] > 0
-    assert ("PyTorch is missing" in done.stdout) == (not driver.has_torch())
+    assert ("PyTorch is missing" in out) == (not driver.has_torch())
     assert str(ROOT) not in output.read_text("utf-8")
 
 
@@ -178,17 +166,16 @@ def test_unknown_workload(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_quick_run_of_all_workloads(tmp_path: Path) -> None:
-    done = run_program("--quick", f"--output={tmp_path / 'benchmark.json'}")
-    assert done.returncode == 0, done.stderr
+    out, _ = run_python(PROGRAM, "--quick", f"--output={tmp_path / 'benchmark.json'}")
     for name in WORKLOADS:
-        assert f"\n{name} " in done.stdout
+        assert f"\n{name} " in out
 
 
 @pytest.mark.slow
 def test_quick_scaling(tmp_path: Path) -> None:
-    done = run_program("--quick", "--scaling", f"--output={tmp_path / 'scaling.json'}")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("slope") == len(scaling.GROWTHS)
+    output = tmp_path / "scaling.json"
+    out, _ = run_python(PROGRAM, "--quick", "--scaling", f"--output={output}")
+    assert out.count("slope") == len(scaling.GROWTHS)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import BIN, finish, start_python, wait_until
+from runs import one_line
 
 from tf_decomp.errors import InputError
 from tf_decomp.experiment.config import ExperimentConfig
@@ -31,7 +33,6 @@ from tf_decomp.sweep import (
 )
 from tf_decomp.sweep.launcher import Launcher
 
-PROGRAM = Path(__file__).parents[2] / "bin" / "sweep.py"
 METRICS = {"test/elbo": {"value": -1.5, "standard_error": 0.25, "n": 400}}
 
 
@@ -59,9 +60,7 @@ def pretend_finished(run: Run, metrics=METRICS) -> None:
 def refuse(*arguments, **keywords) -> str:
     with pytest.raises(InputError) as error:
         sweep(*arguments, **keywords)
-    message = str(error.value)
-    assert "\n" not in message
-    return message
+    return one_line(error)
 
 
 # -- the grid -----------------------------------------------------------------------
@@ -326,20 +325,14 @@ def test_missing_submitit_says_what_to_install(tmp_path, monkeypatch):
 # -- real runs ----------------------------------------------------------------------
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start_sweep(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Starts bin/sweep.py with short runs, as a shell would."""
-    command = [sys.executable, str(PROGRAM), f"--output_dir={folder}", "--hidden=4"]
-    return subprocess.Popen(
-        [*command, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    short = (f"--output_dir={folder}", "--hidden=4")
+    return start_python(BIN / "sweep.py", *short, *arguments, start_new_session=True)
 
 
 def processes_of(folder: Path) -> list[int]:
-    """Gives the processes that submitit started for the runs of a sweep."""
+    """Returns the processes that submitit started for the runs of a sweep."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -349,16 +342,6 @@ def processes_of(folder: Path) -> list[int]:
         if os.fsencode(folder / ".submitit") in text:
             found.append(int(path.parent.name))
     return found
-
-
-def wait_until(true: Callable[[], object], sweeping: subprocess.Popen[str]) -> None:
-    for _ in range(2400):
-        if true():
-            return
-        if sweeping.poll() is not None:
-            pytest.fail(f"the sweep ended: {sweeping.communicate()}")
-        time.sleep(0.05)
-    pytest.fail("nothing happened in two minutes")
 
 
 @pytest.fixture
@@ -374,21 +357,17 @@ def test_a_failed_run_is_recorded_and_a_killed_sweep_goes_on(folder):
     (folder / bad / "metrics.json").write_text("not a run's")
     arguments = ("--grid=beta=0.5,1;seed=0:2", "--epochs=2", "--parallel=2")
 
-    sweeping = start(folder, *arguments)
+    sweeping = start_sweep(folder, *arguments)
     table = folder / "sweep.csv"
     wait_until(
         lambda: table.exists() and status_of(folder)[first] == "finished", sweeping
     )
-    os.kill(sweeping.pid, signal.SIGKILL)
-    sweeping.wait()
-    for pipe in (sweeping.stdout, sweeping.stderr):
-        pipe.close()
+    with sweeping:  # its runs still hold the pipes
+        sweeping.kill()
     assert processes_of(folder), "no run was going any more"
     before = (folder / first / "metrics.json").stat().st_mtime_ns
 
-    again = start(folder, *arguments)
-    out, err = again.communicate(timeout=200)
-    assert again.returncode == 1, err
+    out, err = finish(start_sweep(folder, *arguments), status=1)
     lines = err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(f"{bad}: ")
@@ -438,14 +417,15 @@ def test_a_run_that_another_process_takes_first_is_waited_for(folder, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_the_runs(number, folder):
-    sweeping = start(folder, "--grid=seed=0:3", "--epochs=1000000", "--parallel=2")
+    sweeping = start_sweep(
+        folder, "--grid=seed=0:3", "--epochs=1000000", "--parallel=2"
+    )
     runs = [RunFiles(folder / f"seed={seed}") for seed in (0, 1)]
     wait_until(lambda: all(files.checkpoints.exists() for files in runs), sweeping)
     assert len(processes_of(folder)) >= 4  # submitit has two for a run
     # A terminal sends Ctrl-C to the whole group, `kill` its signal to one process.
     (os.killpg if number == signal.SIGINT else os.kill)(sweeping.pid, number)
-    _, err = sweeping.communicate(timeout=60)
-    assert sweeping.returncode == 128 + number
+    _, err = finish(sweeping, 128 + number, 60)
     assert err == "stopped; the same command continues\n"
     assert not processes_of(folder)
     assert set(status_of(folder).values()) == {"pending"}

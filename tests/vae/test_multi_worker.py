@@ -4,19 +4,16 @@
 import contextlib
 import csv
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-from runs import TIME_LIMIT, saved_arrays
+from processes import TIME_LIMIT, start_python, wait_until
+from runs import saved_arrays
 
 from tf_decomp import ExperimentConfig, InputError, load_encoder, train
 from tf_decomp.experiment.run_files import RunFiles
@@ -80,19 +77,15 @@ def start_pair(pair: Pair, *more: str, dies_at: int = 0) -> list[subprocess.Pope
         task = {"type": "worker", "index": index}
         place = {"cluster": {"worker": workers}, "task": task}
         environment = {
-            **os.environ,
             "PYTHONWARNINGS": "ignore",
             "TF_CONFIG": json.dumps(place),
             "DIES_AT": str(dies_at),
         }
-        command = [sys.executable, str(WORKER), *pair.settings, *more]
+        command = [WORKER, *pair.settings, *more, "--strategy=multi_worker"]
         command += [f"--output_dir={pair.folder / f'worker{index}'}"]
-        command += ["--strategy=multi_worker"]
         with (pair.folder / f"log{index}").open("w") as log:
             processes.append(
-                subprocess.Popen(
-                    command, stdout=log, stderr=log, text=True, env=environment
-                )
+                start_python(*command, environment=environment, stdout=log, stderr=log)
             )
     return processes
 
@@ -111,15 +104,6 @@ def finish_pair(
     logs = pair.logs()
     assert [process.returncode for process in processes] == [status] * 2, logs
     return logs
-
-
-def wait_for(event: Callable[[], bool], processes: list[subprocess.Popen[str]]) -> None:
-    """Waits for an event while all processes run."""
-    deadline = time.monotonic() + TIME_LIMIT
-    while not event():
-        assert all(process.poll() is None for process in processes)
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def makes_folder(path: Path) -> bool:
@@ -231,9 +215,9 @@ def test_a_first_worker_that_cannot_write_ends_both(tmp_path: Path) -> None:
     """The other waits for it in a step, which its end aborts (20 s later)."""
     pair = Pair(tmp_path, tuple(SETTINGS["vectors"].split()), (2,), 400)
     processes, files = start_pair(pair, "--epochs=2000"), pair.files
-    wait_for(files.history.exists, processes)
+    wait_until(files.history.exists, *processes)
     in_the_way = files.root / f".{processes[0].pid}-{files.history.name}"
-    wait_for(lambda: makes_folder(in_the_way), processes)
+    wait_until(lambda: makes_folder(in_the_way), *processes)
     try:
         assert processes[0].wait(timeout=TIME_LIMIT) == 1
         assert processes[1].wait(timeout=90) == 1

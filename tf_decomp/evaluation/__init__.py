@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The judgement of a run, or of anybody's codes: metrics, figures and a report."""
 
-from tf_decomp.evaluation.judge import GROUPS, evaluate_codes, evaluate_run
+from tf_decomp.evaluation.judge import evaluate_codes, evaluate_run
+from tf_decomp.evaluation.rows import GROUPS
 
 __all__ = ["GROUPS", "evaluate_codes", "evaluate_run"]

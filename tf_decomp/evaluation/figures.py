@@ -71,7 +71,7 @@ def collect_codes(posterior: tfd.Distribution, prior: tfd.Distribution) -> Codes
 def draw_evaluation(
     files: RunFiles, vae: DecompositionVAE, test: Split, codes: Codes, texts: list[str]
 ) -> list[dict[str, str]]:
-    """Writes the figures and gives their entries in evaluation.json.
+    """Writes the figures and returns their entries in evaluation.json.
 
     Args:
         files: Of the run.
@@ -147,9 +147,8 @@ def _draw_traversals(
     )
     idle = [str(d + 1) for d in dimensions if not codes.active[d]]
     if idle:
-        caption += (
-            f" Inactive dimensions, which carry next to nothing: {', '.join(idle)}."
-        )
+        which = ", ".join(idle)
+        caption += f" Inactive dimensions, which carry next to nothing: {which}."
     path = files.plots / "traversals.png"
     entries = [_save(path, figure, "Latent traversals", caption)]
     if len(vae.data_shape) == 3:
@@ -189,10 +188,5 @@ def _save(path: Path, figure: Figure, title: str, caption: str) -> dict[str, str
 
 
 def _entry(path: Path, title: str, caption: str) -> dict[str, str]:
-    file = f"{path.parent.name}/{path.name}"
-    return {
-        "file": file,
-        "title": title,
-        "caption": caption,
-        "alt": f"{title}. {caption}",
-    }
+    words = {"title": title, "caption": caption, "alt": f"{title}. {caption}"}
+    return {"file": f"{path.parent.name}/{path.name}", **words}

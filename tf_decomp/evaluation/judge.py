@@ -17,6 +17,9 @@ from tf_decomp.evaluation.report.numbers import (
     format_number,
 )
 from tf_decomp.evaluation.rows import (
+    GROUPS,
+    SCORES,
+    Evaluation,
     Row,
     disentanglement_rows,
     likelihood_rows,
@@ -33,35 +36,8 @@ from tf_decomp.metrics.overlap import OVER_SMOOTHED, OverlapReport, overlap_repo
 from tf_decomp.metrics.regularisation import RegularisationReport, regularisation_report
 from tf_decomp.priors import Prior
 
-GROUPS = {
-    "overlap": (
-        "Factor (a): overlap of encodings",
-        "How many data could have given a code. Too little overlap makes the latents a "
-        "lookup table; too much, and they say nothing of the data.",
-    ),
-    "regularisation": (
-        "Factor (b): match of q(z) and the prior",
-        "How far the aggregate encoding is from the structure that the prior asks for.",
-    ),
-    "likelihood": (
-        "Likelihood",
-        "Importance-weighted bounds on log p(x), tighter with more samples K.",
-    ),
-    "sparsity": ("Sparsity", "0 is a dense code, 1 uses one dimension for each datum."),
-    "disentanglement": (
-        "Disentanglement",
-        "How well single dimensions stand for single factors of the data. Chance is "
-        "what the same codes score when the factors are permuted.",
-    ),
-    "disentanglement_mapped": (
-        "Disentanglement after mapping the prior to a normal",
-        "The same codes, each dimension mapped through the prior's distribution "
-        "function to a standard normal.",
-    ),
-}
 _LIKELIHOOD_EXAMPLES, _LIKELIHOOD_SAMPLES = 1_000, 100
 _CATEGORICAL = {"dsprites": (0,)}
-_WARNED = ("disentanglement", "disentanglement_mapped")
 _CODES_ALONE = (
     "Of codes alone a collapsed dimension cannot be told from a small one, and only "
     "constant dimensions are left out. Save the posteriors' standard deviations as "
@@ -92,14 +68,13 @@ def evaluate_run(run_dir: Path, groups: Sequence[str] = tuple(GROUPS)) -> Path:
         x = test.examples(slice(_LIKELIHOOD_EXAMPLES))
         rows += likelihood_rows(marginal_log_likelihood(vae, x, _LIKELIHOOD_SAMPLES))
     codes = collect_codes(posterior, vae.prior.distribution)
-    categorical = _CATEGORICAL.get(config.dataset, ())
-    rows += _judge_codes(
-        codes.means, codes.scales, test.factors, categorical, groups, vae.prior
-    )
-    texts = [_short(verdicts, factor) for factor in ("overlap", "regularisation")]
+    scored = test.factors, _CATEGORICAL.get(config.dataset, ())
+    rows += _judge_codes(codes.means, codes.scales, *scored, groups)
+    if "disentanglement_mapped" in groups:
+        rows += _judge_mapped(codes.means, codes.scales, *scored, vae.prior)
+    texts = [_headline(verdicts, factor) for factor in ("overlap", "regularisation")]
     figures = draw_evaluation(files, vae, test, codes, texts)
-    _write(files, rows, verdicts, figures, warnings)
-    return render_report(files)
+    return _write(files, Evaluation(rows, verdicts, warnings, figures))
 
 
 def evaluate_codes(
@@ -124,6 +99,9 @@ def evaluate_codes(
     arrays = _read_codes(path)
     codes = arrays["codes"]
     scales, factors = arrays.get("scales"), arrays.get("factors")
+    files = RunFiles(output_dir)
+    if files.config.exists():
+        raise InputError(f"{output_dir}: holds a run; choose another --output_dir")
     rows: list[Row] = []
     verdicts: dict[str, dict[str, Any]] = {}
     warnings = [_CODES_ALONE]
@@ -131,12 +109,14 @@ def evaluate_codes(
         posterior = tfd.MultivariateNormalDiag(codes, scales.astype(codes.dtype))
         prior = tfd.MultivariateNormalDiag(np.zeros(codes.shape[1], codes.dtype))
         rows, verdicts, warnings = _judge_factors(posterior, prior, factors, groups)
-    rows += _judge_codes(codes, scales, factors, (), groups, None)
-    files = RunFiles(output_dir)
-    if files.config.exists():
-        raise InputError(f"{output_dir}: holds a run; choose another --output_dir")
-    _write(files, rows, verdicts, [], warnings, title=f"Codes of {path.name}")
-    return render_report(files)
+    rows += _judge_codes(codes, scales, factors, (), groups)
+    title = f"Codes of {path.name}"
+    return _write(files, Evaluation(rows, verdicts, warnings, title=title))
+
+
+def _write(files: RunFiles, evaluation: Evaluation) -> Path:
+    write_json(files.evaluation, evaluation.to_json())
+    return render_report(files, evaluation)
 
 
 def _judge_factors(
@@ -145,27 +125,25 @@ def _judge_factors(
     factors: np.ndarray | None,
     groups: Sequence[str],
 ) -> tuple[list[Row], dict[str, dict[str, Any]], list[str]]:
-    """Gives rows, verdicts, and what to know of scores of these encodings."""
+    """Returns rows, verdicts, and what to know of scores of these encodings."""
     rows: list[Row] = []
     verdicts: dict[str, dict[str, Any]] = {}
-    warnings = []
-    scored = None if {*groups}.isdisjoint(_WARNED) else factors
+    warnings: list[str] = []
+    scored = None if {*groups}.isdisjoint(SCORES) else factors
     if "overlap" in groups or scored is not None:
         overlap = overlap_report(posterior, prior=prior)
     if scored is not None:
         warnings = _warnings(overlap, scored)
     if "overlap" in groups:
         rows += overlap_rows(overlap)
-        verdicts["overlap"] = {
-            "verdict": overlap.verdict,
-            "text": _overlap_text(overlap),
-        }
+        text = _overlap_text(overlap)
+        verdicts["overlap"] = {"verdict": overlap.verdict, "text": text}
     if "regularisation" in groups:
         match = regularisation_report(posterior, prior)
         rows += regularisation_rows(match)
         verdicts["regularisation"] = {
             "verdict": match.verdict,
-            "text": f"KL(q(z) ‖ p(z)) = {_words(match.kl)} nats; {_failures(match)}. "
+            "text": f"KL(q(z) ‖ p(z)) = {_text_of(match.kl)} nats; {_failures(match)}. "
             "Matched needs all of:",
             "parts": _match_rules(match),
         }
@@ -178,48 +156,49 @@ def _judge_codes(
     factors: np.ndarray | None,
     categorical: Sequence[int],
     groups: Sequence[str],
-    prior: Prior | None,
 ) -> list[Row]:
     rows: list[Row] = []
     if "sparsity" in groups and codes.shape[1] > 1:
         rows += sparsity_rows(codes, scales)
-    if factors is None:
-        return rows
-    if "disentanglement" in groups:
+    if "disentanglement" in groups and factors is not None:
         rows += disentanglement_rows(
             codes, factors, categorical, posterior_scales=scales
         )
-    mapped = None
-    if prior is not None and scales is not None:
-        mapped = mapped_codes(codes, prior)
-    if mapped is not None and "disentanglement_mapped" in groups:
-        noise = _mapped_noise(codes, np.asarray(scales), mapped)
-        group = "disentanglement_mapped"
-        rows += disentanglement_rows(mapped, factors, categorical, group, scale=noise)
     return rows
 
 
-def _mapped_noise(
-    codes: np.ndarray, scales: np.ndarray, mapped: np.ndarray
-) -> np.ndarray:
-    """Gives the noise [latent_dim] with which mapped dimensions are as active."""
+def _judge_mapped(
+    codes: np.ndarray,
+    scales: np.ndarray,
+    factors: np.ndarray | None,
+    categorical: Sequence[int],
+    prior: Prior,
+) -> list[Row]:
+    """Returns the scores of codes mapped to a normal, if the prior asks for that."""
+    mapped = mapped_codes(codes, prior)
+    if mapped is None or factors is None:
+        return []
+    # The noise with which mapped dimensions are as active.
     noise = np.sqrt(np.mean(scales.astype(np.float64) ** 2, axis=0))
     spread, mapped_spread = codes.std(axis=0), mapped.std(axis=0)
     ratio = np.divide(mapped_spread, spread, out=np.ones_like(noise), where=spread > 0)
-    return np.maximum(noise * ratio, np.finfo(np.float64).tiny)
+    noise = np.maximum(noise * ratio, np.finfo(np.float64).tiny)
+    group = "disentanglement_mapped"
+    return disentanglement_rows(mapped, factors, categorical, group, scale=noise)
 
 
 def _warnings(report: OverlapReport, factors: np.ndarray) -> list[str]:
-    """Gives what a reader of scores must know of the codes that they are of."""
-    of, latent_dim = report.n, len(report.posterior_variances)
+    """Returns what a reader of scores must know of the codes that they are of."""
+    latent_dim = len(report.posterior_variances)
     count, num_factors = len(report.active), int((np.ptp(factors, axis=0) > 0).sum())
     warnings = []
     if report.verdict == OVER_SMOOTHED:
         warnings.append(
             f"The encodings are over-smoothed: I(x;z) is "
-            f"{_words(report.mutual_information)} nats of at most "
+            f"{_text_of(report.mutual_information)} nats of at most "
             f"{format_number(report.mutual_information_bound)} (n = "
-            f"{format_count(of)}). Scores are of the little that the codes still say."
+            f"{format_count(report.n)}). Scores are of the little that the codes still "
+            "say."
         )
     if count < num_factors:
         warnings.append(
@@ -232,12 +211,12 @@ def _warnings(report: OverlapReport, factors: np.ndarray) -> list[str]:
 def _overlap_text(report: OverlapReport) -> str:
     bound = format_number(report.mutual_information_bound)
     text = (
-        f"A code could have come from {_words(report.overlap)} of "
-        f"{format_count(report.n)} data; I(x;z) = {_words(report.mutual_information)} "
-        f"of at most log n = {bound} nats; "
+        f"A code could have come from {_text_of(report.overlap)} of "
+        f"{format_count(report.n)} data; I(x;z) = "
+        f"{_text_of(report.mutual_information)} of at most log n = {bound} nats; "
     )
     if report.kl is not None:
-        text += f"the mean KL(q(z|x) ‖ p(z)) is {_words(report.kl)} nats; "
+        text += f"the mean KL(q(z|x) ‖ p(z)) is {_text_of(report.kl)} nats; "
     if report.verdict.startswith("not resolvable"):
         text += (
             "so near log n I(x;z) may be larger by any amount, and what looks like a "
@@ -255,7 +234,7 @@ def _match_rules(report: RegularisationReport) -> list[str]:
     correlation = "cannot be told with less than 2 data a dimension"
     if total is not None:
         prior = format_number(round(total.prior, 3) + 0.0)  # no -0
-        correlation = f"{_words(total)} nats, that of the prior {prior}"
+        correlation = f"{_text_of(total)} nats, that of the prior {prior}"
     p_value = (
         f"unknown with {format_count(report.n)} data"
         if joint.p_value is None
@@ -267,7 +246,7 @@ def _match_rules(report: RegularisationReport) -> list[str]:
         f"Gaussian total correlation ({correlation}; difference {{value}}, at most "
         "{limit})",
         f"joint MMD (share {{value}}, at most {{limit}} or permutation p >= 0.01; p "
-        f"{p_value}; MMD {_words(joint)})",
+        f"{p_value}; MMD {_text_of(joint)})",
     )
     return [
         text.format(value=format_number(part.value), limit=format_number(part.limit))
@@ -286,56 +265,15 @@ def _failures(report: RegularisationReport) -> str:
     return "no part failed"
 
 
-def _words(estimate: Any) -> str:
+def _text_of(estimate: Any) -> str:
     return format_estimate(estimate.value, estimate.standard_error)
 
 
-def _short(verdicts: dict[str, dict[str, Any]], factor: str) -> str:
+def _headline(verdicts: dict[str, dict[str, Any]], factor: str) -> str:
     if factor not in verdicts:
         return ""
     verdict = verdicts[factor]
     return f"{verdict['verdict']}\n{verdict['text'].split(';')[0].rstrip('.')}"
-
-
-def _write(
-    files: RunFiles,
-    rows: Sequence[Row],
-    verdicts: dict[str, Any],
-    figures: Sequence[dict[str, str]],
-    warnings: Sequence[str],
-    title: str | None = None,
-) -> None:
-    present = {row.group for row in rows}
-    evaluation: dict[str, Any] = {
-        "metrics": [row._asdict() for row in rows],
-        "groups": {
-            key: {"title": name, "text": text}
-            | ({"warnings": list(warnings)} if key in _WARNED else {})
-            for key, (name, text) in GROUPS.items()
-            if key in present
-        },
-        "verdicts": verdicts,
-        "figures": list(figures),
-        "dropped": _dropped(rows),
-    }
-    if title:
-        evaluation["title"] = title
-    write_json(files.evaluation, evaluation)
-
-
-def _dropped(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Gives the latent dimensions left out by any metric, and says so in words."""
-    dimensions = sorted({dimension for row in rows for dimension in row.dropped})
-    if not dimensions:
-        return None
-    names = ", ".join(str(dimension + 1) for dimension in dimensions)
-    text = (
-        f"Latent dimensions left out where a metric is of active dimensions (counted "
-        f"from 1): {names}. Less than 0.01 of the variance of q(z_d) there tells data "
-        "apart, Var(mean) / (Var(mean) + E[variance]), or without the posteriors' "
-        "scales they are constant. The value with nothing dropped stands beside."
-    )
-    return {"dimensions": dimensions, "text": text}
 
 
 def _read_codes(path: Path) -> dict[str, np.ndarray]:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reports of the metrics as rows of evaluation.json."""
+"""What an evaluation finds: the numbers of the metrics' reports as rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,34 @@ from tf_decomp.metrics.overlap import OverlapReport
 from tf_decomp.metrics.regularisation import RegularisationReport
 from tf_decomp.priors import Prior, SpikeAndSlabPrior, StudentTPrior
 
+GROUPS = {
+    "overlap": (
+        "Factor (a): overlap of encodings",
+        "How many data could have given a code. Too little overlap makes the latents a "
+        "lookup table; too much, and they say nothing of the data.",
+    ),
+    "regularisation": (
+        "Factor (b): match of q(z) and the prior",
+        "How far the aggregate encoding is from the structure that the prior asks for.",
+    ),
+    "likelihood": (
+        "Likelihood",
+        "Importance-weighted bounds on log p(x), tighter with more samples K.",
+    ),
+    "sparsity": ("Sparsity", "0 is a dense code, 1 uses one dimension for each datum."),
+    "disentanglement": (
+        "Disentanglement",
+        "How well single dimensions stand for single factors of the data. Chance is "
+        "what the same codes score when the factors are permuted.",
+    ),
+    "disentanglement_mapped": (
+        "Disentanglement after mapping the prior to a normal",
+        "The same codes, each dimension mapped through the prior's distribution "
+        "function to a standard normal.",
+    ),
+}
+# Groups whose numbers depend on what the codes say at all.
+SCORES = ("disentanglement", "disentanglement_mapped")
 # Of the data, with an effective sample size that is low: above it the bound on the
 # bias says nothing (its variance of the weights is too small itself).
 _MOST_LOW_SHARE = 0.05
@@ -69,158 +98,190 @@ class Row(NamedTuple):
     value_sampled: float | None = None
 
 
+class Evaluation(NamedTuple):
+    """What was found of a run or of codes.
+
+    Attributes:
+        rows: All numbers.
+        verdicts: For a group that has one its `verdict`, `text` and `parts`.
+        warnings: What a reader must know before using scores of the codes.
+        figures: `file` below the run's folder, `title`, `caption` and `alt` of each.
+        title: Heading of the report, where no run gives one.
+    """
+
+    rows: Sequence[Row]
+    verdicts: Mapping[str, Mapping[str, Any]] = {}
+    warnings: Sequence[str] = ()
+    figures: Sequence[Mapping[str, str]] = ()
+    title: str = ""
+
+    def warnings_of(self, group: str) -> list[str]:
+        """Returns what a reader must know before using the numbers of a group."""
+        return list(self.warnings) if group in SCORES else []
+
+    @property
+    def dropped(self) -> dict[str, Any] | None:
+        """The latent dimensions left out by any metric, and words that say so."""
+        dimensions = sorted({d for row in self.rows for d in row.dropped})
+        if not dimensions:
+            return None
+        names = ", ".join(str(dimension + 1) for dimension in dimensions)
+        text = (
+            "Latent dimensions left out where a metric is of active dimensions "
+            f"(counted from 1): {names}. Less than 0.01 of the variance of q(z_d) "
+            "there tells data apart, Var(mean) / (Var(mean) + E[variance]), or "
+            "without the posteriors' scales they are constant. The value with nothing "
+            "dropped stands beside."
+        )
+        return {"dimensions": dimensions, "text": text}
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what evaluation.json holds."""
+        present = {row.group for row in self.rows}
+        groups: dict[str, dict[str, Any]] = {
+            key: {"title": title, "text": text}
+            for key, (title, text) in GROUPS.items()
+            if key in present
+        }
+        for key in groups.keys() & SCORES:
+            groups[key]["warnings"] = self.warnings_of(key)
+        return {
+            "metrics": [row._asdict() for row in self.rows],
+            "groups": groups,
+            "verdicts": self.verdicts,
+            "figures": self.figures,
+            "dropped": self.dropped,
+        } | ({"title": self.title} if self.title else {})
+
+
 def overlap_rows(report: OverlapReport) -> list[Row]:
-    """Gives the rows of factor (a)."""
-
-    def row(name: str, key: str, of: Estimate, **rest: Any) -> Row:
-        return Row("overlap", f"overlap/{key}", name, *of, **rest)
-
+    """Returns the rows of factor (a)."""
+    row = partial(_row, "overlap")
     active = Estimate(len(report.active), float("nan"), report.n)
-    return [
+    rows = [
         row(
-            "overlap exp(E[H(r(z))])",
             "overlap",
+            "overlap exp(E[H(r(z))])",
             report.overlap,
             bound=report.n,
             note="data that could have given a code: at 1 no two of these n overlap",
         ),
         row(
-            "mutual information I(x;z)",
             "mutual_information",
+            "mutual information I(x;z)",
             report.mutual_information,
             unit="nats",
             bound=report.mutual_information_bound,
             note="bounded by log n",
         ),
         row(
-            "encoder entropy per dimension",
             "encoder_entropy",
+            "encoder entropy per dimension",
             report.encoder_entropy,
             unit="nats",
         ),
         row(
-            "active units",
             "active_units",
+            "active units",
             active,
             bound=len(report.posterior_mean_variances),
             note="at least 0.01 of the variance of q(z_d) tells data apart",
         ),
-        *_mean_kl_rows(report.kl),
     ]
+    if report.kl is not None:
+        name, note = "mean KL(q(z|x) ‖ p(z))", "I(x;z) + KL(q(z) ‖ p(z))"
+        rows.append(row("kl", name, report.kl, unit="nats", note=note))
+    return rows
 
 
-def _mean_kl_rows(kl: Estimate | None) -> list[Row]:
-    if kl is None:
-        return []
-    note = "I(x;z) + KL(q(z) ‖ p(z))"
-    name = "mean KL(q(z|x) ‖ p(z))"
-    return [Row("overlap", "overlap/kl", name, *kl, unit="nats", note=note)]
+def _row(group: str, key: str, name: str, of: Any, **others: Any) -> Row:
+    """Returns the row of anything with a value, its standard error and n."""
+    numbers = of.value, of.standard_error, of.n
+    return Row(group, f"{group}/{key}", name, *numbers, **others)
 
 
 def regularisation_rows(report: RegularisationReport) -> list[Row]:
-    """Gives the rows of factor (b)."""
-
-    def row(name: str, key: str, of: Any, unit: str = "", note: str = "") -> Row:
-        return Row(
-            "regularisation",
-            f"regularisation/{key}",
-            name,
-            of.value,
-            of.standard_error,
-            of.n,
-            unit,
-            better="lower",
-            note=note,
-        )
-
-    given = "the error is over samples, given the encodings"
+    """Returns the rows of factor (b)."""
+    row = partial(_row, "regularisation", better="lower")
+    given = {"unit": "nats", "note": "the error is over samples, given the encodings"}
     rows = [
-        row("KL(q(z) ‖ p(z))", "kl", report.kl, "nats", given),
-        row("KL(p(z) ‖ q(z))", "inclusive_kl", report.inclusive_kl, "nats", given),
+        row("kl", "KL(q(z) ‖ p(z))", report.kl, **given),
+        row("inclusive_kl", "KL(p(z) ‖ q(z))", report.inclusive_kl, **given),
     ]
-    for name in ("dimensionwise_mmd", "joint_mmd"):
-        test = getattr(report, name)
-        title = name.replace("_mmd", " MMD").replace("dimensionwise", "dimension-wise")
+    for key, name in (
+        ("dimensionwise_mmd", "dimension-wise MMD"),
+        ("joint_mmd", "joint MMD"),
+    ):
+        test = getattr(report, key)
         note = "no p-value with fewer than 400 data"
         if test.p_value is not None:
             note = f"permutation p-value {test.p_value:.3f}"
-        rows.append(row(title, name, test, note=note))
-    for title, name in (
-        ("Wasserstein-1 of marginals", "wasserstein"),
-        ("Kolmogorov-Smirnov of marginals", "kolmogorov_smirnov"),
+        rows.append(row(key, name, test, note=note))
+    for key, name in (
+        ("wasserstein", "Wasserstein-1 of marginals"),
+        ("kolmogorov_smirnov", "Kolmogorov-Smirnov of marginals"),
     ):
-        distances = getattr(report, name)
+        distances = getattr(report, key)
         worst = int(np.argmax([distance.value for distance in distances]))
         note = f"of the worst latent dimension, {worst + 1}"
-        rows.append(row(title, name, distances[worst], note=note))
-    name, note = "projected_kolmogorov_smirnov", "of the worst of 300 random ones"
-    distance = report.projected_kolmogorov_smirnov
-    rows.append(row("Kolmogorov-Smirnov of projections", name, distance, note=note))
+        rows.append(row(key, name, distances[worst], note=note))
+    key, name = "projected_kolmogorov_smirnov", "Kolmogorov-Smirnov of projections"
+    note = "of the worst of 300 random ones"
+    rows.append(row(key, name, report.projected_kolmogorov_smirnov, note=note))
     return rows + _total_correlation_rows(report)
 
 
 def _total_correlation_rows(report: RegularisationReport) -> list[Row]:
-    """Gives those there are; the prior's value is the target, not 0."""
+    """Returns those there are; the prior's value is the target, not 0."""
+    row = partial(_row, "regularisation", unit="nats")
     rows = []
     gaussian, total = report.gaussian_total_correlation, report.total_correlation
-    key = "regularisation/gaussian_total_correlation"
     if gaussian is not None:
-        name = "Gaussian total correlation of q(z)"
+        key, name = "gaussian_total_correlation", "Gaussian total correlation of q(z)"
         note = (
             f"the prior's is {round(gaussian.prior, 3) + 0.0}; chance level "
             f"{gaussian.null_level:.3f} taken off"
         )
-        number = gaussian[:3]
-        rows.append(Row("regularisation", key, name, *number, unit="nats", note=note))
+        rows.append(row(key, name, gaussian, note=note))
     if total is not None:
-        key, name = "regularisation/total_correlation", "total correlation of q(z)"
         prior = report.prior_total_correlation
         target = "not known" if prior is None else round(prior.value, 3) + 0.0
         note = f"the prior's is {target}; the error is given the encodings"
-        rows.append(Row("regularisation", key, name, *total, unit="nats", note=note))
+        name = "total correlation of q(z)"
+        rows.append(row("total_correlation", name, total, note=note))
     return rows
 
 
 def likelihood_rows(report: MarginalLogLikelihood) -> list[Row]:
-    """Gives the rows of the importance-weighted bound."""
-    size = report.effective_sample_size
+    """Returns the rows of the importance-weighted bound."""
     note = f"Monte Carlo error {report.monte_carlo_error:.2g}, "
     if report.low_share > _MOST_LOW_SHARE:
         note += "and too few samples to bound the bias"
     else:
         note += f"bias about {report.bias_bound:.2g} or less"
+    row = partial(_row, "likelihood", better="higher")
     rows = [
-        Row(
-            "likelihood",
-            f"likelihood/iwae_{k}",
+        row(
+            f"iwae_{k}",
             f"log p(x), importance-weighted bound, K = {k}",
-            bound.value,
-            bound.standard_error,
-            bound.n,
-            "nats",
-            better="higher",
+            bound,
+            unit="nats",
             note=note if k == report.num_samples else "",
         )
         for k, bound in report.curve.items()
     ]
-    return [
-        *rows,
-        Row(
-            "likelihood",
-            "likelihood/effective_sample_size",
-            "effective sample size",
-            size.value,
-            size.standard_error,
-            size.n,
-            bound=report.num_samples,
-            better="higher",
-            note=f"{report.low_share:.0%} of the data below 10",
-        ),
-    ]
+    size = row(
+        "effective_sample_size",
+        "effective sample size",
+        report.effective_sample_size,
+        bound=report.num_samples,
+        note=f"{report.low_share:.0%} of the data below 10",
+    )
+    return [*rows, size]
 
 
 def sparsity_rows(codes: np.ndarray, scales: np.ndarray | None) -> list[Row]:
-    """Gives the rows of sparsity.
+    """Returns the rows of sparsity.
 
     Args:
         codes: [n, latent_dim].
@@ -234,30 +295,22 @@ def sparsity_rows(codes: np.ndarray, scales: np.ndarray | None) -> list[Row]:
         chance += f"; of fewer than {_FEW_ROWS:,} data the error is too small"
     idle = f"{len(score.inactive)} of {codes.shape[1]} dimensions are "
     idle += "constant" if scales is None else "inactive"
+    active = Estimate(score.active_value, score.active_standard_error, score.n)
+    row = partial(_row, "sparsity", bound=1.0, better="higher")
     return [
-        Row(
-            "sparsity",
-            "sparsity/hoyer",
+        row(
+            "hoyer",
             "Hoyer sparsity (the paper's)",
-            score.value,
-            score.standard_error,
-            score.n,
+            score,
             chance=score.gaussian_value,
-            bound=1.0,
-            better="higher",
             note=chance,
             value_sampled=score.value_sampled,
         ),
-        Row(
-            "sparsity",
-            "sparsity/hoyer_active",
+        row(
+            "hoyer_active",
             "Hoyer sparsity, active dimensions",
-            score.active_value,
-            score.active_standard_error,
-            score.n,
+            active,
             chance=score.active_gaussian_value,
-            bound=1.0,
-            better="higher",
             note=idle,
             value_all=score.value,
             dropped=score.inactive,
@@ -272,7 +325,7 @@ def disentanglement_rows(
     group: str = "disentanglement",
     **known: Any,
 ) -> list[Row]:
-    """Gives the rows of all disentanglement metrics.
+    """Returns the rows of all disentanglement metrics.
 
     Args:
         codes: [n, latent_dim].
@@ -285,13 +338,11 @@ def disentanglement_rows(
     scores = _scores(codes, factors, categorical, known)
     margin = scores["FactorVAE score"].margin
     return [
-        Row(
+        _row(
             group,
-            f"{group}/{name.partition(' (')[0].lower().replace(' ', '_')}",
+            name.partition(" (")[0].lower().replace(" ", "_"),
             name,
-            score.value,
-            score.standard_error,
-            score.n,
+            score,
             chance=score.chance,
             chance_standard_error=score.chance_standard_error,
             bound=1.0,
@@ -340,7 +391,7 @@ def _score_note(score: Any, margin: float | None) -> str:
 
 
 def marginal_distribution(prior: Prior) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Gives the float64 distribution function of a prior's marginals if not normal.
+    """Returns the float64 distribution function of a prior's marginals if not normal.
 
     None where they are normal, or are not independent.
 
@@ -359,6 +410,6 @@ def marginal_distribution(prior: Prior) -> Callable[[np.ndarray], np.ndarray] | 
 
 
 def mapped_codes(codes: np.ndarray, prior: Prior) -> np.ndarray | None:
-    """Gives codes mapped to normal scores under a factorised non-normal prior."""
+    """Returns codes mapped to normal scores under a factorised non-normal prior."""
     distribution = marginal_distribution(prior)
     return None if distribution is None else normal_scores(codes, distribution)

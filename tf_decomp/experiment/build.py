@@ -2,30 +2,22 @@
 """The data and the model that an ExperimentConfig describes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from tf_decomp.data import Dataset, load_dataset
 from tf_decomp.errors import InputError
+from tf_decomp.experiment.choices import CHOICES
+from tf_decomp.experiment.choices import MIXTURE_LOCS as MIXTURE_LOCS
 from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
-from tf_decomp.priors import (
-    NormalMixturePrior,
-    NormalPrior,
-    Prior,
-    SpikeAndSlabPrior,
-    StudentTPrior,
-    pca_variances,
-)
 from tf_decomp.vae import DecompositionVAE
-
-# Section 6.2: one mode on each half-axis.
-MIXTURE_LOCS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
 def build_dataset(config: ExperimentConfig) -> Dataset:
-    """Loads the data of a run.
+    """Returns the data of a run.
 
     Args:
         config: The settings.
@@ -50,7 +42,7 @@ def build_dataset(config: ExperimentConfig) -> Dataset:
 def build_vae(
     config: ExperimentConfig, data_shape: Sequence[int], x: np.ndarray | None = None
 ) -> DecompositionVAE:
-    """Builds the model of a run, not compiled.
+    """Returns the model of a run, not compiled.
 
     Args:
         config: The settings.
@@ -65,24 +57,27 @@ def build_vae(
     Example:
         >>> build_vae(ExperimentConfig(latent_dim=2), data_shape=[2])
     """
-    encoder, decoder = _build_networks(config, data_shape)
+    parts: dict[str, Any] = {}
+    for setting, table in CHOICES.items():
+        name = getattr(config, setting)
+        build = table[name].build
+        parts[setting] = name if build is None else build(config, x)
+    posterior, likelihood = parts["posterior"], parts["likelihood"]
     return DecompositionVAE(
-        encoder,
-        decoder,
-        _build_prior(config, x),
+        *_build_networks(config, data_shape, posterior, likelihood),
+        parts["prior"],
         alpha=config.alpha,
         beta=config.beta,
-        divergence=None if config.divergence == "none" else config.divergence,
+        divergence=parts["divergence"],
         num_samples=config.num_samples,
         seed=config.seed,
     )
 
 
 def _build_networks(
-    config: ExperimentConfig, data_shape: Sequence[int]
+    config: ExperimentConfig, data_shape: Sequence[int], posterior: str, likelihood: str
 ) -> tuple[keras.Model, keras.Model]:
-    latent_dim, posterior = config.latent_dim, config.posterior
-    likelihood = config.likelihood
+    latent_dim = config.latent_dim
     if len(data_shape) == 1:
         return (
             MLPEncoder(latent_dim, config.hidden, posterior),
@@ -101,23 +96,4 @@ def _build_networks(
     return (
         ConvEncoder(latent_dim, posterior=posterior),
         ConvDecoder(data_shape, likelihood=likelihood),
-    )
-
-
-def _build_prior(config: ExperimentConfig, x: np.ndarray | None) -> Prior:
-    latent_dim = config.latent_dim
-    if config.prior == "student_t":
-        return StudentTPrior(latent_dim, config.df)
-    if config.prior == "normal_mixture":
-        return NormalMixturePrior(MIXTURE_LOCS, config.mixture_variance)
-    if config.prior == "spike_and_slab":
-        return SpikeAndSlabPrior(latent_dim, config.gamma, config.spike_variance)
-    if config.prior == "normal_pca":
-        if x is None:
-            raise InputError("prior=normal_pca takes its variances from data; pass x")
-        return NormalPrior(latent_dim, pca_variances(x, latent_dim, seed=config.seed))
-    return NormalPrior(
-        latent_dim,
-        learnable=config.prior != "normal",
-        fixed_total=config.prior == "normal_learnt_fixed_total",
     )

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from tf_decomp.experiment.run_files import RunFiles
-from tf_decomp.experiment.strategies import assign_chiefs, is_chief
+from tf_decomp.experiment.strategies import broadcast_variables, is_chief
 from tf_decomp.vae import DecompositionVAE
 
 
@@ -46,10 +46,10 @@ class RunState:
             self._manager.save(checkpoint_number=epoch)
 
     def restore(self) -> int:
-        """Restores the newest state and gives its epoch; 0 where there is none."""
+        """Restores the newest state and returns its epoch; 0 where there is none."""
         if self.is_chief:
             self._manager.restore_or_initialize()
-        assign_chiefs(self._strategy, [self._epoch, *self._variables])
+        broadcast_variables(self._strategy, [self._epoch, *self._variables])
         return int(self._epoch.numpy())
 
 

@@ -15,7 +15,7 @@ _PACKAGES = ("tf-decomp", "tensorflow", "tensorflow-probability", "keras", "nump
 
 
 def describe_environment() -> dict[str, Any]:
-    """Gives versions, devices, threads, commit and peak memory of this process.
+    """Returns versions, devices, threads, commit and peak memory of this process.
 
     Example:
         >>> describe_environment()["versions"]["keras"]
@@ -50,7 +50,7 @@ def _versions() -> dict[str, str | None]:
 
 
 def _commit() -> str | None:
-    """Gives the commit of this package's source tree; None where it is installed."""
+    """Returns the commit of this package's source tree; None where it is installed."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

@@ -2,7 +2,6 @@
 """Which batch made the loss infinite or NaN: training repeated one step at a time."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -49,7 +48,7 @@ def find_failure(
     step = first_epoch * steps_an_epoch + number
     epoch, batch = (step - 1) // steps_an_epoch + 1, files.failure / "batch.npz"
     if is_chief(vae.distribute_strategy):
-        write_atomically(batch, lambda name: _save_batch(name, x))
+        write_atomically(batch, lambda name: np.savez(name, x=x))
         report = {"terms": bad, "step": step, "epoch": epoch, "values": str(values)}
         write_json(files.failure / "report.json", report)
     return NonFiniteLoss(
@@ -61,7 +60,7 @@ def find_failure(
 def _first_not_finite(
     vae: DecompositionVAE, batches: tf.data.Dataset
 ) -> tuple[int, np.ndarray, dict[str, float]] | None:
-    """Gives the number of the step from 1, its batch and the values of its terms."""
+    """Returns the number of the step from 1, its batch and the values of its terms."""
     strategy = vae.distribute_strategy
     terms = ["log_likelihood", "kl"] + ["divergence"] * (vae.number(vae.alpha) > 0)
 
@@ -80,8 +79,3 @@ def _first_not_finite(
         if not math.isfinite(logs["loss"]):
             return number, x.numpy(), {name: logs[name] for name in terms}
     return None
-
-
-def _save_batch(path: Path, x: np.ndarray) -> None:
-    with path.open("wb") as file:
-        np.savez(file, x=x)

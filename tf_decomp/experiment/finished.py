@@ -8,7 +8,6 @@ import numpy as np
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.data import Split, make_pipeline
-from tf_decomp.errors import InputError
 from tf_decomp.experiment.build import build_dataset
 from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.experiment.run_files import RunFiles
@@ -43,11 +42,8 @@ def load_finished_run(files: RunFiles) -> FinishedRun:
     Raises:
         InputError: The run is not finished.
     """
-    if not files.metrics.exists():
-        raise InputError(
-            f"{files.root}: holds no finished run (no metrics.json); train it first"
-        )
-    config = ExperimentConfig.from_flags(files.config.read_text(encoding="utf-8"))
+    files.read_metrics()  # only finished runs have them
+    config = files.read_config()
     vae = keras.models.load_model(files.model)
     test = build_dataset(config).test
     batches = make_pipeline(test, min(_BATCH, len(test.x)), shuffle=False, seed=0)

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exports of a finished run, each with a card that says what it is."""
 
-import json
 import re
 from pathlib import Path
 
 import keras
 
-from tf_decomp.errors import InputError
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.export import export_saved_model
 from tf_decomp.files import write_text
@@ -46,7 +44,7 @@ Signatures: `encode` (also `serving_default`), `encode_sample`, `decode`,
 
 
 def export_run(run_dir: Path, export_dir: Path) -> Path:
-    """Writes EXPORT_DIR/1 and a model card from a finished run.
+    """Writes EXPORT_DIR/1 and a model card from a finished run; returns the former.
 
     Args:
         run_dir: Folder of the run.
@@ -60,14 +58,10 @@ def export_run(run_dir: Path, export_dir: Path) -> Path:
         >>> export_run(Path("runs/pinwheel"), Path("saved_models/pinwheel"))
     """
     files = RunFiles(run_dir)
-    if not files.metrics.exists():
-        raise InputError(
-            f"{run_dir}: holds no finished run (no metrics.json); train it first"
-        )
+    results = files.read_metrics()
     vae = keras.models.load_model(files.model)
     target = export_dir / "1"
     export_saved_model(vae, target)
-    results = json.loads(files.metrics.read_text(encoding="utf-8"))
     rows = [
         f"| {name} | {_number(of['value'])} | {_number(of['standard_error'])} "
         f"| {of['n']} |"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of a run: their places, the lock, and writing that leaves no halves."""
+"""The files of a run: their places, the lock, and what is read and written often."""
 
 import contextlib
 import csv
@@ -7,9 +7,11 @@ import fcntl
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tf_decomp.errors import InputError
-from tf_decomp.files import remove, write_atomically
+from tf_decomp.experiment.config import ExperimentConfig
+from tf_decomp.files import read_json, remove, write_csv
 
 HISTORY_COLUMNS = ("epoch", "loss", "elbo", "log_likelihood", "kl", "divergence")
 
@@ -62,7 +64,7 @@ class RunFiles:
             yield
 
     def existing(self) -> list[Path]:
-        """Gives those of a run's files and folders that are there."""
+        """Returns those of a run's files and folders that are there."""
         paths = [path for path in vars(self).values() if path != self.root]
         return [path for path in paths if path.exists()]
 
@@ -76,17 +78,35 @@ class RunFiles:
         """Removes what `write_atomically` made for a run's file and did not rename."""
         for path in self.checkpoints.glob("ckpt-*_temp"):  # TensorFlow's own
             remove(path)
-        patterns = [(path.parent, path.name) for path in vars(self).values()]
-        patterns += [(folder, "*") for folder in (self.plots, self.failure)]
-        for folder, name in patterns:
-            if folder == self.root.parent:
-                continue
-            for path in folder.glob(f".*-{name}"):
-                if re.fullmatch(r"\.\d+-.+", path.name):
-                    remove(path)
+        paths = [path for path in vars(self).values() if path != self.root]
+        for path in (*paths, self.plots / "*", self.failure / "*"):
+            for found in path.parent.glob(f".*-{path.name}"):
+                if re.fullmatch(r"\.\d+-.+", found.name):
+                    remove(found)
+
+    def read_config(self) -> ExperimentConfig:
+        """Returns the settings of the run.
+
+        Raises:
+            InputError: config.flags is no flagfile of settings.
+            OSError: It cannot be read.
+        """
+        return ExperimentConfig.from_flags(self.config.read_text(encoding="utf-8"))
+
+    def read_metrics(self) -> dict[str, Any]:
+        """Returns the final numbers of a finished run.
+
+        Raises:
+            InputError: The run is not finished.
+        """
+        if not self.metrics.exists():
+            raise InputError(
+                f"{self.root}: holds no finished run (no metrics.json); train it first"
+            )
+        return read_json(self.metrics)
 
     def read_history(self, last_epoch: int) -> list[dict[str, float]]:
-        """Gives the rows up to an epoch; an empty cell is NaN.
+        """Returns the rows up to an epoch; an empty cell is NaN.
 
         Args:
             last_epoch: Rows behind it were written after the state to resume from.
@@ -102,21 +122,9 @@ class RunFiles:
 
     def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Writes all rows, NaN as an empty cell, the fixed columns first."""
-        others = [
-            name for name in (rows[0] if rows else {}) if name not in HISTORY_COLUMNS
-        ]
-        columns = [*HISTORY_COLUMNS, *others]
-
-        def write(path: Path) -> None:
-            with path.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerow(columns)
-                writer.writerows(
-                    [_cell(row.get(name, float("nan"))) for name in columns]
-                    for row in rows
-                )
-
-        write_atomically(self.history, write)
+        columns = dict.fromkeys([*HISTORY_COLUMNS, *(rows[0] if rows else ())])
+        cells = [{name: _cell(value) for name, value in row.items()} for row in rows]
+        write_csv(self.history, [*columns], cells)
 
 
 def _cell(value: float) -> str:

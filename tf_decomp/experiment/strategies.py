@@ -18,7 +18,7 @@ _TF_CONFIG = (
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
-    """Gives the strategy of a setting.
+    """Returns the strategy of a setting.
 
     Args:
         name: "none", "mirrored" (all devices of this process) or "multi_worker" (all
@@ -49,40 +49,40 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes the run's files: always, or as the first worker."""
     resolver = strategy.cluster_resolver
-    return not _several_workers(strategy) or resolver.task_id == 0
+    return not _has_several_workers(strategy) or resolver.task_id == 0
 
 
-def chiefs_number(strategy: tf.distribute.Strategy, number: int) -> int:
-    """Gives the number of the chief on every worker; all wait for each other here.
+def broadcast_number(strategy: tf.distribute.Strategy, number: int) -> int:
+    """Returns the chief's number on every worker; all wait for each other here.
 
     Args:
         strategy: Of the run.
         number: This worker's.
     """
-    if not _several_workers(strategy):
+    if not _has_several_workers(strategy):
         return number
-    return int(_of_chief(strategy, [tf.constant(number, tf.int64)])[0])
+    return int(_broadcast(strategy, [tf.constant(number, tf.int64)])[0])
 
 
-def assign_chiefs(
+def broadcast_variables(
     strategy: tf.distribute.Strategy, variables: Sequence[tf.Variable]
 ) -> None:
-    """Gives every worker the chief's values; all wait for each other here.
+    """Returns every worker the chief's values; all wait for each other here.
 
     Args:
         strategy: Of the run.
         variables: The same on every worker, in the same order.
     """
-    if not _several_workers(strategy):
+    if not _has_several_workers(strategy):
         return
-    values = _of_chief(strategy, [tf.convert_to_tensor(v) for v in variables])
+    values = _broadcast(strategy, [tf.convert_to_tensor(v) for v in variables])
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
 
 @functools.cache
 def _mirrored() -> tf.distribute.Strategy:
-    """Gives the only one of this process.
+    """Returns the only one of this process.
 
     A second one would count its collective operations from the start again, and
     TensorFlow refuses a number that it has seen with another operation.
@@ -91,22 +91,22 @@ def _mirrored() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def _several_workers(strategy: tf.distribute.Strategy) -> bool:
+def _has_several_workers(strategy: tf.distribute.Strategy) -> bool:
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-def _of_chief(
+def _broadcast(
     strategy: tf.distribute.Strategy, values: Sequence[tf.Tensor]
 ) -> list[tf.Tensor]:
     @traced
-    def broadcast(values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    def sum_over_workers(values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         replicas = tf.distribute.get_replica_context()
         first = replicas.replica_id_in_sync_group == 0
         # Zeros of the others; no number changes in a sum with zeros.
         own = [tf.where(first, value, tf.zeros_like(value)) for value in values]
         return [replicas.all_reduce(tf.distribute.ReduceOp.SUM, v) for v in own]
 
-    results = strategy.run(broadcast, args=(list(values),))
+    results = strategy.run(sum_over_workers, args=(list(values),))
     return [strategy.experimental_local_results(result)[0] for result in results]
 
 

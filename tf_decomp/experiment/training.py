@@ -3,7 +3,6 @@
 
 import contextlib
 import dataclasses
-import json
 import shutil
 import sys
 import time
@@ -18,12 +17,13 @@ from tf_decomp.data import Dataset, Split, make_pipeline, subset
 from tf_decomp.errors import InputError
 from tf_decomp.experiment.build import build_dataset, build_vae
 from tf_decomp.experiment.callbacks import EpochProgress, RunRecorder, RunState
+from tf_decomp.experiment.choices import PRIORS
 from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.experiment.environment import describe_environment
 from tf_decomp.experiment.failure import find_failure
 from tf_decomp.experiment.figures import draw_run
 from tf_decomp.experiment.run_files import RunFiles
-from tf_decomp.experiment.strategies import chiefs_number, is_chief, make_strategy
+from tf_decomp.experiment.strategies import broadcast_number, is_chief, make_strategy
 from tf_decomp.export import export_saved_model
 from tf_decomp.files import write_atomically, write_json, write_text
 from tf_decomp.vae import DecompositionVAE
@@ -34,7 +34,7 @@ _LEAST_ROWS = 50
 _LEAST_STEPS_A_ROW = 100
 _STEPS_AN_EXECUTION = 50
 _VALIDATION_EXAMPLES = 1_000
-_PCA_EXAMPLES = 20_000
+_PRIOR_EXAMPLES = 20_000
 # What the chief tells the other workers.
 _GOES_ON, _FINISHED, _REFUSED = 1, 2, 3
 # Settings that say where a run happens, not what it computes.
@@ -42,7 +42,7 @@ _PLACEMENT = ("output_dir", "strategy", "overwrite", "epochs")
 
 
 def train(config: ExperimentConfig) -> dict[str, Any]:
-    """Trains, evaluates, exports and draws a run; gives what metrics.json holds.
+    """Trains, evaluates, exports and draws a run; returns what metrics.json holds.
 
     The same settings on an unfinished run resume it, on a finished one return at
     once, and with more epochs continue it.
@@ -66,29 +66,26 @@ def train(config: ExperimentConfig) -> dict[str, Any]:
             f"batch_size={config.batch_size} is larger than the training data, "
             f"{len(dataset.train.x)} examples; lower --batch_size"
         )
-    _check_parts(dataset, config, strategy.num_replicas_in_sync)
+    _check_shares(dataset, config, strategy.num_replicas_in_sync)
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
         vae = build_vae(
-            config, dataset.train.data_shape, _pca_examples(dataset.train, config)
+            config, dataset.train.data_shape, _prior_examples(dataset.train, config)
         )
     if not is_chief(strategy):
-        return _help_chief(vae, dataset, files, config)
-    with _led(strategy):
-        return _lead(vae, dataset, files, config, start)
+        return _follow_chief(vae, dataset, files, config)
+    with _announce_end(strategy):
+        return _lead_run(vae, dataset, files, config, start)
 
 
-def _check_parts(dataset: Dataset, config: ExperimentConfig, replicas: int) -> None:
+def _check_shares(dataset: Dataset, config: ExperimentConfig, replicas: int) -> None:
     """Refuses images of which a replica would get none: oneDNN's convolutions fail."""
+    if replicas == 1 or len(dataset.train.data_shape) == 1:
+        return
     sizes = [len(dataset.train.x), len(dataset.test.x)]
     for n in [*sizes, min(sizes[1], _VALIDATION_EXAMPLES)]:
         last = n % min(config.batch_size, n) or min(config.batch_size, n)
-        share = -(-last // replicas)
-        if (
-            len(dataset.train.data_shape) > 1
-            and replicas > 1
-            and share * (replicas - 1) >= last
-        ):
+        if -(-last // replicas) * (replicas - 1) >= last:
             raise InputError(
                 f"batch_size={config.batch_size} leaves a last batch of {last} of {n} "
                 f"examples, too few for {replicas} replicas; choose another "
@@ -96,7 +93,7 @@ def _check_parts(dataset: Dataset, config: ExperimentConfig, replicas: int) -> N
             )
 
 
-def _lead(
+def _lead_run(
     vae: DecompositionVAE,
     dataset: Dataset,
     files: RunFiles,
@@ -104,15 +101,15 @@ def _lead(
     start: float,
 ) -> dict[str, Any]:
     """Trains and writes the run's files."""
-    _refuse_strangers(files)
+    _check_folder(files)
     with files.locked():
         if _is_finished(files, config):
             print(f"{files.root}: this run is finished; nothing to do", flush=True)
-            return json.loads(files.metrics.read_text(encoding="utf-8"))
+            return files.read_metrics()
         write_text(
             files.config, dataclasses.replace(config, overwrite=False).to_flags()
         )
-        chiefs_number(vae.distribute_strategy, _GOES_ON)
+        broadcast_number(vae.distribute_strategy, _GOES_ON)
         history, results = _fit_and_test(vae, dataset, files, config)
         _write_model(vae, files)
         draw_run(files, vae, dataset.test, history, _title(config))
@@ -123,32 +120,32 @@ def _lead(
 
 
 @contextlib.contextmanager
-def _led(strategy: tf.distribute.Strategy) -> Iterator[None]:
+def _announce_end(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Tells the other workers how the run ended."""
     try:
         yield
     except InputError:
-        chiefs_number(strategy, _REFUSED)
+        broadcast_number(strategy, _REFUSED)
         raise
-    chiefs_number(strategy, _FINISHED)
+    broadcast_number(strategy, _FINISHED)
 
 
-def _help_chief(
+def _follow_chief(
     vae: DecompositionVAE, dataset: Dataset, files: RunFiles, config: ExperimentConfig
 ) -> dict[str, Any]:
     """Computes a further worker's part and writes nothing."""
     strategy = vae.distribute_strategy
     results: dict[str, Any] = {}
-    told = chiefs_number(strategy, 0)
+    told = broadcast_number(strategy, 0)
     if told == _GOES_ON:
         _, results = _fit_and_test(vae, dataset, files, config)
-        told = chiefs_number(strategy, 0)  # the chief still writes
+        told = broadcast_number(strategy, 0)  # the chief still writes
     if told == _REFUSED:
         raise InputError(f"{files.root}: the first worker stopped; read its message")
     return results
 
 
-def _refuse_strangers(files: RunFiles) -> None:
+def _check_folder(files: RunFiles) -> None:
     """Refuses a folder that holds files of a run's names but is no run's."""
     strangers = [] if files.config.exists() else files.existing()
     if strangers:
@@ -165,7 +162,7 @@ def _is_finished(files: RunFiles, config: ExperimentConfig) -> bool:
     if config.overwrite:
         files.clear()
         return False
-    earlier = ExperimentConfig.from_flags(files.config.read_text(encoding="utf-8"))
+    earlier = files.read_config()
     old, new = earlier.to_texts(), config.to_texts()
     differing = [k for k in old if k not in _PLACEMENT and old[k] != new[k]]
     if config.epochs < earlier.epochs:
@@ -184,7 +181,7 @@ def _is_finished(files: RunFiles, config: ExperimentConfig) -> bool:
 def _fit_and_test(
     vae: DecompositionVAE, dataset: Dataset, files: RunFiles, config: ExperimentConfig
 ) -> tuple[list[dict[str, float]], dict[str, Any]]:
-    """Gives all history rows and what metrics.json holds."""
+    """Returns all history rows and what metrics.json holds."""
     history = _fit(vae, dataset, files, config)
     test = _pipeline(dataset.test, config)
     estimates = vae.evaluate_with_errors(test, verbose=0)
@@ -194,7 +191,7 @@ def _fit_and_test(
 def _fit(
     vae: DecompositionVAE, dataset: Dataset, files: RunFiles, config: ExperimentConfig
 ) -> list[dict[str, float]]:
-    """Trains from the newest state to the last epoch and gives all history rows."""
+    """Trains from the newest state to the last epoch and returns all history rows."""
     with vae.distribute_strategy.scope():
         vae.compile(keras.optimizers.Adam(config.learning_rate, amsgrad=True))
         state = RunState(vae, files)
@@ -230,13 +227,13 @@ def _fit(
 
 
 def _epochs_a_row(steps: int, epochs: int) -> int:
-    """Gives the epochs of a history row: few short rows, and all equally long."""
+    """Returns the epochs of a history row: few short rows, and all equally long."""
     most = min(-(-_LEAST_STEPS_A_ROW // steps), max(1, epochs // _LEAST_ROWS))
     return _largest_divisor(epochs, most)
 
 
 def _steps_an_execution(vae: DecompositionVAE, steps_a_row: int) -> int:
-    """Gives the steps of one call: one where a step is long or a strategy splits it.
+    """Returns the steps of one call: one where a step is long or a strategy splits it.
 
     Keras runs whole calls, so their number must divide the steps of a row; under a
     strategy it runs one step a call only (keras issue 19246).
@@ -251,10 +248,11 @@ def _largest_divisor(number: int, most: int) -> int:
     return next(k for k in range(min(most, number), 0, -1) if number % k == 0)
 
 
-def _pca_examples(train: Split, config: ExperimentConfig) -> np.ndarray | None:
-    if config.prior != "normal_pca":
+def _prior_examples(train: Split, config: ExperimentConfig) -> np.ndarray | None:
+    """Returns the data that the prior is made from, if it needs any."""
+    if not PRIORS[config.prior].takes_data:
         return None
-    return subset(train, _PCA_EXAMPLES, config.seed).examples(slice(None))
+    return subset(train, _PRIOR_EXAMPLES, config.seed).examples(slice(None))
 
 
 def _pipeline(

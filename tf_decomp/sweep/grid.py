@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tf_decomp.errors import InputError
-from tf_decomp.experiment.config import ExperimentConfig
+from tf_decomp.experiment.config import DEFAULTS, ExperimentConfig, parse_setting
 
 _MOST_RUNS = 10_000
-_BOOLEANS = {"true": True, "false": False}
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=,-]")
 _LONGEST_NAME = 120
 
@@ -46,7 +45,7 @@ class Run:
 
 
 def parse_grid(text: str) -> dict[str, list[Any]]:
-    """Gives the values of each setting of a grid.
+    """Returns the values of each setting of a grid.
 
     Args:
         text: `beta=0.1,1,5;seed=0:8`: lists, and ranges of whole numbers without
@@ -59,7 +58,6 @@ def parse_grid(text: str) -> dict[str, list[Any]]:
         >>> parse_grid("beta=0.1,1;seed=0:3")
         {'beta': [0.1, 1.0], 'seed': [0, 1, 2]}
     """
-    fields = {field.name: field for field in dataclasses.fields(ExperimentConfig)}
     grid: dict[str, list[Any]] = {}
     for part in text.split(";"):
         name, equals, values = map(str.strip, part.partition("="))
@@ -68,21 +66,21 @@ def parse_grid(text: str) -> dict[str, list[Any]]:
                 f"grid: expected setting=value,value;setting=first:end; received "
                 f"{part.strip()!r} in {text!r}"
             )
-        if name in ("output_dir", "overwrite") or name not in fields:
+        if name in ("output_dir", "overwrite") or name not in DEFAULTS:
             raise InputError(
                 f"grid: {name!r} is not a setting that can vary; --help lists them "
                 "(all but output_dir and overwrite)"
             )
         if name in grid:
             raise InputError(f"grid: {name} is there twice; give it one list")
-        grid[name] = _values(name, values, fields[name].default)
+        grid[name] = _values(name, values)
     if math.prod(map(len, grid.values())) > _MOST_RUNS:
         raise InputError(f"grid: more than {_MOST_RUNS} runs; split it into sweeps")
     return grid
 
 
 def grid_points(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Gives the grid's points in the order of their runs.
+    """Returns the grid's points in the order of their runs.
 
     The first setting varies slowest, but `seed` slower than all, so that whatever is
     finished early holds every combination of the others equally often.
@@ -114,17 +112,17 @@ def grid_text(grid: Mapping[str, Sequence[Any]]) -> str:
     return ";".join(parts)
 
 
-def _values(name: str, text: str, like: Any) -> list[Any]:
+def _values(name: str, text: str) -> list[Any]:
     values: dict[Any, None] = {}
     for item in map(str.strip, text.split(",")):
         try:
-            new = _items(item, like)
+            new = _expand_item(name, item)
         except ValueError:
             new = []
         if not new:
             raise InputError(
                 f"grid: {name} cannot be {item!r}; expected values as "
-                f"{_text(like)!r} or a range as 0:8, separated by commas"
+                f"{_text(DEFAULTS[name])!r} or a range as 0:8, separated by commas"
             )
         for value in new:
             if value in values:
@@ -133,17 +131,15 @@ def _values(name: str, text: str, like: Any) -> list[Any]:
     return list(values)
 
 
-def _items(item: str, like: Any) -> list[Any]:
-    """Gives the values of one item of a list: of a range several."""
+def _expand_item(name: str, item: str) -> list[Any]:
+    """Returns the values of one item of a list: of a range several."""
+    like = DEFAULTS[name]
     ends = re.fullmatch(r"([+-]?\d+):([+-]?\d+)", item)
     if ends and type(like) in (int, float):
         whole = range(int(ends[1]), int(ends[2]))[: _MOST_RUNS + 1]
         return [type(like)(value) for value in whole]
-    if isinstance(like, bool):
-        return [_BOOLEANS[item]] if item in _BOOLEANS else []
-    if isinstance(like, tuple):
-        return [tuple(int(units) for units in item.split("x"))]
-    return [type(like)(item)] if item else []
+    text = item.replace("x", ",") if isinstance(like, tuple) else item
+    return [parse_setting(name, text)] if item else []
 
 
 def _text(value: Any) -> str:
@@ -167,7 +163,7 @@ def _folder(values: Mapping[str, str]) -> str:
 def plan_runs(
     grid: Mapping[str, Sequence[Any]], configure: Callable[..., ExperimentConfig]
 ) -> list[Run]:
-    """Gives the runs of a grid, pending, each in a folder below output_dir.
+    """Returns the runs of a grid, pending, each in a folder below output_dir.
 
     Args:
         grid: Values of each setting.

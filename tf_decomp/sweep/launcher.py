@@ -119,12 +119,12 @@ class Launcher:
 
 
 def _logs(run: Run) -> Path:
-    """Gives the folder of a run's logs and of submitit's files."""
+    """Returns the folder of a run's logs and of submitit's files."""
     return Path(run.config.output_dir).parent / ".submitit" / run.name
 
 
 def error_of(job: Any) -> str:
-    """Gives one line on why an ended job failed, or nothing where it did not."""
+    """Returns one line on why an ended job failed, or nothing where it did not."""
     failure = job.exception()
     if failure is None:
         return str(job.result())
@@ -141,7 +141,7 @@ def _slurm_parameter(text: str) -> tuple[str, Any]:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Gives a list that receives SIGINT and SIGTERM in place of what they did."""
+    """Returns a list that receives SIGINT and SIGTERM in place of what they did."""
     received: list[int] = []
 
     def receive(number: int, _: Any) -> None:
@@ -161,7 +161,7 @@ def stop_signals() -> Iterator[list[int]]:
 
 
 def _train(flags: str, local: bool) -> str:
-    """Trains in a process of its own; gives the error's line, or nothing."""
+    """Trains in a process of its own; returns the error's line, or nothing."""
     if local:
         # submitit ignores it, but the sweep ends its runs by it.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

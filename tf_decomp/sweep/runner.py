@@ -3,9 +3,7 @@
 
 import collections
 import contextlib
-import csv
 import dataclasses
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +13,7 @@ from typing import Any
 from tf_decomp.errors import InputError
 from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.experiment.run_files import RunFiles
-from tf_decomp.files import write_atomically, write_json
+from tf_decomp.files import read_json, write_csv, write_json
 from tf_decomp.sweep.grid import Run, grid_text, parse_grid, plan_runs
 from tf_decomp.sweep.launcher import Launcher, error_of, stop_signals
 
@@ -35,7 +33,7 @@ def sweep(
     parallel: int = 0,
     slurm: Sequence[str] = (),
 ) -> list[Run]:
-    """Trains every point of a grid and gives the runs in the grid's order.
+    """Trains every point of a grid and returns the runs in the grid's order.
 
     A failed run does not end the sweep. A finished one costs no process. A run that
     another process holds, such as one that outlived a killed sweep, is waited for.
@@ -71,7 +69,7 @@ def sweeps(
     parallel: int = 0,
     slurm: Sequence[str] = (),
 ) -> list[list[Run]]:
-    """Trains several sweeps at once, each in its own folder; gives the runs of each.
+    """Trains several sweeps at once, each in its own folder; returns the runs of each.
 
     They share the slots, so that none is empty while a sweep of few runs ends.
 
@@ -98,7 +96,7 @@ def sweeps(
     with contextlib.ExitStack() as locks:
         for values, own in zip(grids, each, strict=True):
             locks.enter_context(RunFiles(_root(own)).locked())
-            _remember(_root(own), values, own[0].config)
+            _check_sweep(_root(own), values, own[0].config)
         launcher.check(runs[0])
         with stop_signals() as stopped:
             _work(each, launcher, stopped)
@@ -115,10 +113,10 @@ def _root(runs: Sequence[Run]) -> Path:
     return Path(runs[0].config.output_dir).parent
 
 
-def _remember(
+def _check_sweep(
     root: Path, grid: Mapping[str, Sequence[Any]], config: ExperimentConfig
 ) -> None:
-    """Writes sweep.json, or refuses a folder that holds something else."""
+    """Refuses a folder that holds something else, and writes sweep.json."""
     path = root / "sweep.json"
     settings = {
         k: v for k, v in config.to_texts().items() if k not in (*grid, *_PLACEMENT)
@@ -130,7 +128,7 @@ def _remember(
         write_json(path, {"grid": text, "settings": settings})
         return
     try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
+        earlier = read_json(path)
         old_text, old = earlier["grid"], dict(earlier["settings"])
     except (ValueError, KeyError, TypeError):
         raise InputError(
@@ -148,7 +146,7 @@ def _remember(
 
 
 @dataclasses.dataclass
-class _Going:
+class _ActiveRun:
     """A run under way; without a job, another process is at it."""
 
     run: Run
@@ -163,22 +161,20 @@ class _Going:
 def _work(each: list[list[Run]], launcher: Launcher, stopped: list[int]) -> None:
     """Keeps the slots filled until every run of all sweeps has ended."""
     runs = [run for own in each for run in own]
-    for run in runs:
-        _judge(run)
-    waiting = collections.deque(run for run in runs if run.status == "pending")
-    going: list[_Going] = []
+    waiting = collections.deque(run for run in runs if not _take_results(run))
+    active: list[_ActiveRun] = []
     took: list[float] = []
     _write_tables(each)
     _report(runs, took, launcher.slots)
     try:
-        while (waiting or going) and not stopped:
-            while waiting and len(going) < launcher.slots:
-                going.append(_begin(waiting.popleft(), launcher))
-            for one in [one for one in going if one.ended()]:
-                going.remove(one)
+        while (waiting or active) and not stopped:
+            while waiting and len(active) < launcher.slots:
+                active.append(_begin(waiting.popleft(), launcher))
+            for one in [one for one in active if one.ended()]:
+                active.remove(one)
                 again = _settle(one)
                 if again:
-                    going.append(again)
+                    active.append(again)
                 elif one.run.status == "pending":
                     waiting.appendleft(one.run)
                 else:
@@ -187,40 +183,37 @@ def _work(each: list[list[Run]], launcher: Launcher, stopped: list[int]) -> None
                     _report(runs, took, launcher.slots)
             time.sleep(_POLL_SECONDS)
     finally:
-        launcher.end([one.job for one in going if one.job])
+        launcher.end([one.job for one in active if one.job])
 
 
-def _begin(run: Run, launcher: Launcher) -> _Going:
+def _begin(run: Run, launcher: Launcher) -> _ActiveRun:
     if _is_locked(run):
         print(f"{run.name}: another process is at it; waiting", flush=True)
-        return _Going(run, None)
-    return _Going(run, launcher.start(run))
+        return _ActiveRun(run, None)
+    return _ActiveRun(run, launcher.start(run))
 
 
-def _settle(each: _Going) -> _Going | None:
-    """Judges a run that ended by its files; gives it back where another has it."""
-    run = each.run
-    if _judge(run):
-        return None
-    if not each.job:
+def _settle(one: _ActiveRun) -> _ActiveRun | None:
+    """Judges a run that ended by its files; returns it where it is not over yet."""
+    run = one.run
+    if _take_results(run) or not one.job:
         return None
     if _is_locked(run):
-        return _Going(run, None)
-    error, now = error_of(each.job), time.monotonic()
-    each.end = each.end or now
-    if not error and now - each.end < _LATE_SECONDS:
-        return each
-    run.status, run.seconds = "failed", each.end - each.start
+        return _ActiveRun(run, None)
+    error, now = error_of(one.job), time.monotonic()
+    one.end = one.end or now
+    if not error and now - one.end < _LATE_SECONDS:
+        return one
+    run.status, run.seconds = "failed", one.end - one.start
     run.error = error or "ended without metrics.json"
     return None
 
 
-def _judge(run: Run) -> bool:
+def _take_results(run: Run) -> bool:
     """Whether the folder holds this run, finished; then takes over its numbers."""
     files = RunFiles(run.config.output_dir)
     try:
-        earlier = ExperimentConfig.from_flags(files.config.read_text(encoding="utf-8"))
-        metrics = json.loads(files.metrics.read_text(encoding="utf-8"))
+        earlier, metrics = files.read_config(), files.read_metrics()
     except (OSError, ValueError):
         return False
     here = {name: getattr(run.config, name) for name in _PLACEMENT}
@@ -228,8 +221,7 @@ def _judge(run: Run) -> bool:
         return False
     run.status, run.metrics = "finished", metrics
     with contextlib.suppress(OSError, ValueError):
-        environment = json.loads(files.environment.read_text(encoding="utf-8"))
-        run.seconds = environment.get("seconds")
+        run.seconds = read_json(files.environment).get("seconds")
     return True
 
 
@@ -262,24 +254,21 @@ def write_table(path: Path, runs: Sequence[Run]) -> None:
     Example:
         >>> write_table(Path("sweep.csv"), sweep("seed=0:3"))
     """
-    keys = list(dict.fromkeys(key for run in runs for key in run.metrics))
-    parts = {"value": "", "standard_error": "_standard_error", "n": "_n"}
+    endings = {"value": "", "standard_error": "_standard_error", "n": "_n"}
     columns = ["run", *runs[0].values, "status", "error", "seconds"]
-    columns += [key + ending for key in keys for ending in parts.values()]
-
-    def write(name: Path) -> None:
-        with name.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            for run in runs:
-                seconds = "" if run.seconds is None else f"{run.seconds:.1f}"
-                row = [run.name, *run.values.values(), run.status, run.error, seconds]
-                numbers = [
-                    run.metrics.get(key, {}).get(p) for key in keys for p in parts
-                ]
-                writer.writerow(row + numbers)
-
-    write_atomically(path, write)
+    keys = dict.fromkeys(key for run in runs for key in run.metrics)
+    columns += [key + ending for key in keys for ending in endings.values()]
+    rows = []
+    for run in runs:
+        seconds = "" if run.seconds is None else f"{run.seconds:.1f}"
+        state = {"status": run.status, "error": run.error, "seconds": seconds}
+        numbers = {
+            key + ending: result.get(part)
+            for key, result in run.metrics.items()
+            for part, ending in endings.items()
+        }
+        rows.append({"run": run.name, **run.values, **state, **numbers})
+    write_csv(path, columns, rows)
 
 
 def _report(runs: Sequence[Run], took: Sequence[float], slots: int) -> None:

@@ -1,244 +1,244 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Renders report.html; every section stands for files that are there."""
+"""Renders report.html; every section stands for something that is there."""
 
-import json
+import base64
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+import PIL.Image
 
 from tf_decomp.errors import InputError
-from tf_decomp.evaluation.report.bars import WIDTH
-from tf_decomp.evaluation.report.images import Image, embed_image
+from tf_decomp.evaluation.report.numbers import (
+    BAR_WIDTH,
+    finite,
+    format_count,
+    format_estimate,
+    format_number,
+    place_bar,
+)
 from tf_decomp.evaluation.report.settings import (
     describe_training,
     name_run,
-    read_settings,
     tabulate_settings,
 )
-from tf_decomp.evaluation.report.tables import (
-    environment_rows,
-    group_anchor,
-    group_metrics,
-    last_epoch,
-    metrics_of_run,
-)
+from tf_decomp.evaluation.rows import GROUPS, Evaluation, Row
+from tf_decomp.experiment.choices import DIVERGENCES
+from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.experiment.run_files import RunFiles
-from tf_decomp.files import write_text
+from tf_decomp.files import read_json, write_text
 
 _DEFAULT_TITLE = "Evaluation of a representation"
-_FACTORS = {
-    "overlap": "Factor (a): overlap of the encodings",
-    "regularisation": "Factor (b): match of q(z) and the prior",
+_TEST_GROUP = {
+    "test": (
+        "Objective on the test set",
+        "The terms of the training objective, as means over the test set; the errors "
+        "are over its examples, that of the divergence over draws of the latents.",
+    )
 }
-_TRAINING_PLOT = {
-    "file": "plots/training_curves.png",
-    "title": "Training curves",
-    "caption": "The terms of the objective against the epoch, in nats unless the panel "
-    "says otherwise: training set solid with circles, test set dashed with squares.",
-    "alt": "Line plots of the objective's terms against the epoch, for training and "
-    "test set; the table beside it gives the last epoch.",
+_TERMS = {
+    "loss": ("loss", "lower"),
+    "elbo": ("ELBO", "higher"),
+    "log_likelihood": ("log-likelihood E_q[log p(x|z)]", "higher"),
+    "kl": ("KL(q(z|x) ‖ p(z))", ""),
+    "divergence": ("divergence D(q(z), p(z))", "lower"),
 }
-_DATA_PLOTS = (
-    {
-        "file": "plots/samples.png",
-        "title": "Samples",
-        "caption": "The means of p(x|z) at codes drawn from the prior p(z), and test "
-        "data to compare.",
-        "alt": "Generated examples beside examples of the test set.",
-    },
-    {
-        "file": "plots/reconstructions.png",
-        "title": "Reconstructions",
-        "caption": "Test data, and the means of p(x|z) at the mean of each q(z|x).",
-        "alt": "Examples of the test set, each with its reconstruction.",
-    },
-)
+_SECTIONS = {
+    "trained": "What was trained",
+    "verdict": "Verdict",
+    "metrics": "Metrics",
+    "training": "Training curves",
+    "samples": "Samples",
+    "reconstructions": "Reconstructions",
+    "figures": "Latent space",
+    "environment": "Environment",
+}
+# Caption of a plot of the run, and what a reader who does not see it should know.
+_PLOTS = {
+    "training_curves": (
+        "The terms of the objective against the epoch, in nats unless the panel says "
+        "otherwise: training set solid with circles, test set dashed with squares.",
+        "Line plots of the objective's terms against the epoch, for training and test "
+        "set; the table beside it gives the last epoch.",
+    ),
+    "samples": (
+        "The means of p(x|z) at codes drawn from the prior p(z), and test data to "
+        "compare.",
+        "Generated examples beside examples of the test set.",
+    ),
+    "reconstructions": (
+        "Test data, and the means of p(x|z) at the mean of each q(z|x).",
+        "Examples of the test set, each with its reconstruction.",
+    ),
+}
+_SCREEN_SHARE = 96 / 150  # figures have 150 dots per inch, a page 96: their true size
 
 
-class _Section(NamedTuple):
-    """A section: its anchor, heading, template, what that shows, its entries."""
-
-    anchor: str
-    title: str
-    template: str
-    content: Mapping[str, Any]
-    entries: Sequence[tuple[str, str]] = ()
-
-
-def render_report(files: RunFiles) -> Path:
-    """Writes report.html from the files of a run, of an evaluation, or of both.
+def render_report(files: RunFiles, evaluation: Evaluation) -> Path:
+    """Writes report.html of an evaluation, and of the run's files as far as they are.
 
     The page holds its style and all images, loads nothing and runs no script. What
-    has no file has no section.
+    is not there has no section.
 
     Args:
-        files: config.flags, environment.json, history.csv, metrics.json, plots/ and
-            evaluation.json, as far as they are there.
+        files: config.flags, environment.json, history.csv, metrics.json and plots/.
+        evaluation: What was found.
 
     Returns:
         Where the report is.
 
     Raises:
-        InputError: There is nothing to report, a file is not JSON, a figure is no
-            image inside the folder, or Jinja2 is missing.
+        InputError: There is nothing to report, or Jinja2 is missing.
         OSError: A file cannot be read or the report cannot be written.
 
     Example:
-        >>> render_report(RunFiles("runs/pinwheel"))
+        >>> render_report(RunFiles("runs/pinwheel"), evaluation)
         PosixPath('runs/pinwheel/report.html')
     """
-    evaluation = _read_json(files.root / "evaluation.json")
-    settings = read_settings(files.config)
+    config = files.read_config() if files.config.exists() else None
+    contents: dict[str, Any] = {
+        "trained": _trained(config),
+        "verdict": _verdicts(evaluation),
+        "metrics": _metrics(files, evaluation, config),
+        "training": _training(files),
+        "samples": _plot(files, "samples"),
+        "reconstructions": _plot(files, "reconstructions"),
+        "figures": _figures(files, evaluation),
+        "environment": _environment(files),
+    }
     sections = [
-        *_training_sections(files, evaluation, settings),
-        *_figure_sections(files, evaluation),
+        {"anchor": anchor, "title": title, "content": contents[anchor]}
+        for anchor, title in _SECTIONS.items()
+        if contents[anchor]
     ]
-    environment = environment_rows(_read_json(files.environment))
-    if environment:
-        content = {"rows": environment}
-        sections.append(
-            _Section("environment", "Environment", "environment.html", content)
-        )
     if not sections:
         raise InputError(
             f"{files.root}: expected a run or an evaluation.json; received neither; "
             "run bin/evaluate.py first"
         )
-    title = evaluation.get("title") or (name_run(settings) if settings else "")
-    path = files.root / "report.html"
-    write_text(path, _fill_page(title or _DEFAULT_TITLE, sections))
-    return path
+    title = evaluation.title or (name_run(config) if config else _DEFAULT_TITLE)
+    write_text(files.report, _fill_page(title, sections))
+    return files.report
 
 
-def _training_sections(
-    files: RunFiles, evaluation: Mapping[str, Any], settings: Mapping[str, str]
-) -> list[_Section]:
-    """Gives what was trained, the verdicts, the metrics and the training curves."""
-    sections = []
-    content: dict[str, Any]
-    if settings:
-        content = {
-            "text": describe_training(settings),
-            "tables": tabulate_settings(settings),
-        }
-        sections.append(
-            _Section("trained", "What was trained", "trained.html", content)
-        )
-    verdicts = evaluation.get("verdicts") or {}
-    if verdicts:
-        content = {"verdicts": _verdicts(evaluation)}
-        sections.append(_Section("verdict", "Verdict", "verdict.html", content))
-    sections += _metric_sections(files, evaluation, settings)
-    rows = last_epoch(files.read_history(sys.maxsize))
-    plot = _image_unless_listed(files, _TRAINING_PLOT, evaluation)
-    if rows or plot:
-        content = {"rows": rows, "image": plot}
-        sections.append(
-            _Section("training", "Training curves", "training.html", content)
-        )
-    return sections
+def _trained(config: ExperimentConfig | None) -> dict[str, Any]:
+    if config is None:
+        return {}
+    return {"text": describe_training(config), "tables": tabulate_settings(config)}
 
 
-def _verdicts(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Gives title, verdict, text and parts of each factor, and its numbers' anchor."""
-    measured = {metric.get("group") for metric in evaluation.get("metrics") or ()}
+def _verdicts(evaluation: Evaluation) -> list[dict[str, Any]]:
     return [
-        {
-            "title": _FACTORS.get(key, key.replace("_", " ").capitalize()),
-            "verdict": verdict.get("verdict") or "",
-            "text": verdict.get("text") or "",
-            "parts": verdict.get("parts") or (),
-            "anchor": group_anchor(key) if key in measured else "",
-        }
-        for key, verdict in evaluation["verdicts"].items()
+        {"title": GROUPS[key][0], "anchor": _anchor(key), "parts": (), **verdict}
+        for key, verdict in evaluation.verdicts.items()
     ]
 
 
-def _metric_sections(
-    files: RunFiles, evaluation: Mapping[str, Any], settings: Mapping[str, str]
-) -> list[_Section]:
-    """Gives the section of all metrics, or none."""
-    unit = "" if settings.get("divergence") == "dimensionwise_mmd" else "nats"
-    evaluated = evaluation.get("metrics") or []
-    known = {metric.get("key") for metric in evaluated}
-    results = {
-        key: result
-        for key, result in _read_json(files.metrics).items()
-        if key not in known
-    }
-    groups = group_metrics(
-        [*metrics_of_run(results, unit), *evaluated], evaluation.get("groups") or {}
-    )
-    if not groups:
-        return []
-    dropped = (evaluation.get("dropped") or {}).get("text") or ""
-    entries = [(group.anchor, group.title) for group in groups]
+def _metrics(
+    files: RunFiles, evaluation: Evaluation, config: ExperimentConfig | None
+) -> dict[str, Any]:
+    rows = [*_objective_rows(files, config), *evaluation.rows]
+    tables = [
+        {
+            "anchor": _anchor(key),
+            "title": title,
+            "text": text,
+            "warnings": evaluation.warnings_of(key),
+            "rows": [row for row in rows if row.group == key],
+        }
+        for key, (title, text) in {**_TEST_GROUP, **GROUPS}.items()
+        if any(row.group == key for row in rows)
+    ]
+    if not tables:
+        return {}
+    entries = [(table["anchor"], table["title"]) for table in tables]
+    dropped = evaluation.dropped
     if dropped:
         entries.append(("dropped", "Dimensions left out"))
-    content = {
-        "groups": groups,
-        "drawn": any(row.bar for group in groups for row in group.rows),
-        "width": WIDTH,
-        "dropped": dropped,
+    return {
+        "tables": tables,
+        "bars": {row.key: bar for row in rows if (bar := place_bar(row))},
+        "dropped": dropped and dropped["text"],
+        "entries": entries,
     }
-    return [_Section("metrics", "Metrics", "metrics.html", content, entries)]
 
 
-def _figure_sections(files: RunFiles, evaluation: Mapping[str, Any]) -> list[_Section]:
-    """Gives samples and reconstructions, then the evaluation's figures in order."""
-    sections = []
-    for plot in _DATA_PLOTS:
-        image = _image_unless_listed(files, plot, evaluation)
-        if image:
-            sections.append(
-                _Section(
-                    image.title.lower(), image.title, "plot.html", {"image": image}
-                )
-            )
-    images = [
-        embed_image(files.root, figure) for figure in evaluation.get("figures") or ()
-    ]
-    numbered = {
-        f"figure-{index}": image
-        for index, image in enumerate((image for image in images if image), start=1)
-    }
-    if numbered:
-        entries = [(anchor, image.title) for anchor, image in numbered.items()]
-        content = {"figures": numbered}
-        sections.append(
-            _Section("figures", "Latent space", "figures.html", content, entries)
-        )
-    return sections
+def _objective_rows(files: RunFiles, config: ExperimentConfig | None) -> list[Row]:
+    """Returns the numbers of metrics.json."""
+    rows = []
+    unit_of_d = DIVERGENCES[config.divergence].unit if config else "nats"
+    for key, result in (files.read_metrics() if config else {}).items():
+        term = key.removeprefix("test/")
+        name, better = _TERMS.get(term, (term.replace("_", " "), ""))
+        unit = unit_of_d if term == "divergence" else "nats" * (term in _TERMS)
+        rows.append(Row("test", key, name, **result, unit=unit, better=better))
+    return rows
 
 
-def _image_unless_listed(
-    files: RunFiles, plot: Mapping[str, str], evaluation: Mapping[str, Any]
-) -> Image | None:
-    """Reads a plot of the run, which the evaluation may show at a place of its own."""
-    listed = {figure["file"] for figure in evaluation.get("figures") or ()}
-    return None if plot["file"] in listed else embed_image(files.root, plot)
+def _training(files: RunFiles) -> dict[str, Any]:
+    """Returns the training curves, and training and test value of the last row."""
+    row = [{}, *files.read_history(sys.maxsize)][-1]
+    rows = []
+    for term, (name, _) in _TERMS.items():
+        values = [finite(row.get(prefix + term)) for prefix in ("", "val_")]
+        if values != [None, None]:
+            rows.append((name, *map(format_number, values)))
+    image = _plot(files, "training_curves")
+    return {"rows": rows, "image": image} if rows or image else {}
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """Reads an object; one without keys where there is no file."""
-    if not path.exists():
+def _plot(files: RunFiles, name: str) -> dict[str, Any]:
+    path, (caption, alt) = files.plots / f"{name}.png", _PLOTS[name]
+    title = name.replace("_", " ").capitalize()
+    return _embed(path, title, caption, alt) if path.exists() else {}
+
+
+def _figures(files: RunFiles, evaluation: Evaluation) -> dict[str, Any]:
+    if not evaluation.figures:
         return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(
-            f"{path}: expected JSON; received {error}; evaluate again"
-        ) from None
-    if not isinstance(value, dict):
-        raise InputError(
-            f"{path}: expected a JSON object; received {type(value).__name__}; "
-            "evaluate again"
+    images = {
+        f"figure-{number}": _embed(files.root / figure.pop("file"), **figure)
+        for number, figure in enumerate(map(dict, evaluation.figures), start=1)
+    }
+    entries = [(anchor, image["title"]) for anchor, image in images.items()]
+    return {"images": images, "entries": entries}
+
+
+def _environment(files: RunFiles) -> list[tuple[str, str]]:
+    facts = read_json(files.environment) if files.environment.exists() else {}
+    return [(key.replace("_", " "), _words(value)) for key, value in facts.items()]
+
+
+def _anchor(group: str) -> str:
+    return f"metrics-{group.replace('_', '-')}"
+
+
+def _embed(path: Path, title: str, caption: str, alt: str) -> dict[str, Any]:
+    """Returns an image with its words and its data, for a page of one file."""
+    moves, size = path.suffix == ".gif", None
+    if not moves:
+        with PIL.Image.open(path) as image:
+            size = [round(side * _SCREEN_SHARE) for side in image.size]
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    source = f"data:image/{path.suffix[1:]};base64,{data}"
+    words = {"title": title, "caption": caption, "alt": alt}
+    return {**words, "source": source, "size": size, "moves": moves}
+
+
+def _words(value: Any) -> str:
+    if value is None:
+        return "not known"
+    if isinstance(value, Mapping):
+        return ", ".join(
+            f"{key.replace('_', ' ')} {_words(item)}" for key, item in value.items()
         )
-    return value
+    if isinstance(value, list):
+        return "; ".join(map(_words, value))
+    return format_number(value) if isinstance(value, float) else str(value)
 
 
-def _fill_page(title: str, sections: Sequence[_Section]) -> str:
+def _fill_page(title: str, sections: Sequence[Mapping[str, Any]]) -> str:
     try:
         import jinja2  # noqa: PLC0415  (of an extra)
     except ModuleNotFoundError:
@@ -254,4 +254,11 @@ def _fill_page(title: str, sections: Sequence[_Section]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.tests["known"] = lambda number: finite(number) is not None
+    environment.globals |= {
+        "count": format_count,
+        "estimate": format_estimate,
+        "number": format_number,
+        "width": BAR_WIDTH,
+    }
     return environment.get_template("page.html").render(title=title, sections=sections)

@@ -1,197 +1,103 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was trained: a run's config.flags in words and in tables."""
+"""What was trained: the settings of a run in words and in tables."""
 
-from collections import defaultdict
-from collections.abc import Mapping
-from pathlib import Path
-from typing import NamedTuple
+from tf_decomp.experiment.choices import (
+    CHOICES,
+    DIVERGENCES,
+    LIKELIHOODS,
+    POSTERIORS,
+    PRIORS,
+)
+from tf_decomp.experiment.config import ExperimentConfig
 
 _DATASETS = {
     "dsprites": "dSprites",
     "fashion_mnist": "Fashion-MNIST",
     "pinwheel": "the pinwheel data",
 }
-_PRIORS = {
-    "normal": "a standard normal prior",
-    "normal_pca": "a normal prior with variances from the data's principal components",
-    "normal_learnt": "a normal prior with learnt variances",
-    "normal_learnt_fixed_total": "a normal prior with learnt variances of fixed total",
-    "student_t": "independent Student-t priors with {df} degrees of freedom",
-    "normal_mixture": "a mixture of four normals with variance {mixture_variance} as "
-    "the prior",
-    "spike_and_slab": "a spike-and-slab prior (weight {gamma} on a spike with variance "
-    "{spike_variance})",
-}
-_SHORT_PRIORS = {
-    "normal_pca": "normal (principal components)",
-    "normal_learnt": "learnt normal",
-    "normal_learnt_fixed_total": "learnt normal (fixed total)",
-    "student_t": "Student-t",
-    "normal_mixture": "normal-mixture",
-    "spike_and_slab": "spike-and-slab",
-}
-_FAMILIES = {"bernoulli": "Bernoulli", "laplace": "Laplace"}
-_DIVERGENCES = {
-    "inclusive_kl": "the inclusive KL(p(z) ‖ q(z))",
-    "dimensionwise_mmd": "the dimension-wise MMD of q(z) and p(z)",
-}
 _GROUPS = {
-    "Data": (
-        "dataset",
-        "data_dir",
-        "image_size",
-        "max_train_examples",
-        "max_test_examples",
-    ),
-    "Model": (
-        "prior",
-        "gamma",
-        "spike_variance",
-        "df",
-        "mixture_variance",
-        "posterior",
-        "likelihood",
-        "latent_dim",
-        "hidden",
-        "batch_norm",
-    ),
-    "Objective": ("alpha", "beta", "divergence", "num_samples"),
-    "Optimisation": ("epochs", "batch_size", "learning_rate", "seed", "strategy"),
+    "Data": "dataset data_dir image_size max_train_examples max_test_examples",
+    "Model": "prior gamma spike_variance df mixture_variance posterior likelihood "
+    "latent_dim hidden batch_norm",
+    "Objective": "alpha beta divergence num_samples",
+    "Optimisation": "epochs batch_size learning_rate seed strategy",
 }
-_OTHERS = "Run"
-_MEANINGS = {
-    ("image_size", "0"): "0 (as they are)",
-    ("max_train_examples", "0"): "0 (all)",
-    ("max_test_examples", "0"): "0 (all)",
-}
-_ONLY_OF_PRIOR = {
-    "gamma": "spike_and_slab",
-    "spike_variance": "spike_and_slab",
-    "df": "student_t",
-    "mixture_variance": "normal_mixture",
+_MEANING_OF_0 = {
+    "image_size": "0 (as they are)",
+    "max_train_examples": "0 (all)",
+    "max_test_examples": "0 (all)",
 }
 
 
-class SettingTable(NamedTuple):
-    """Settings that belong together.
-
-    Attributes:
-        title: Their heading.
-        rows: Name, value, and whether the run used it.
-    """
-
-    title: str
-    rows: tuple[tuple[str, str, bool], ...]
-
-
-def read_settings(path: Path) -> dict[str, str]:
-    """Reads a flagfile, or gives no settings where there is none.
-
-    Args:
-        path: Of lines `--name=value`.
-    """
-    if not path.exists():
-        return {}
-    settings = {}
-    for line in map(str.strip, path.read_text(encoding="utf-8").splitlines()):
-        if line.startswith("-"):
-            name, equals, value = line.lstrip("-").partition("=")
-            settings[name] = value if equals else "true"
-    return settings
-
-
-def name_run(settings: Mapping[str, str]) -> str:
-    """Gives the heading of a run.
-
-    Args:
-        settings: Of the run.
-    """
-    known = _known(settings)
+def name_run(config: ExperimentConfig) -> str:
+    """Returns the heading of a run."""
+    prior = PRIORS[config.prior].short or config.prior
+    texts = _plain_texts(config)
     return (
-        f"{known['dataset']}: {_SHORT_PRIORS.get(known['prior'], known['prior'])} "
-        f"prior, "
-        f"beta {known['beta']}, alpha {known['alpha']}"
+        f"{config.dataset}: {prior} prior, beta {texts['beta']}, alpha {texts['alpha']}"
     )
 
 
-def describe_training(settings: Mapping[str, str]) -> str:
-    """Says in two sentences what was trained.
-
-    Args:
-        settings: Of the run.
-    """
-    known = _known(settings)
-    data = _DATASETS.get(known["dataset"], known["dataset"])
-    if settings.get("max_train_examples", "0") != "0":
-        data = f"{_grouped(known['max_train_examples'])} examples of {data}"
-    prior = _PRIORS.get(known["prior"])
-    prior = f"the prior {known['prior']}" if not prior else prior.format_map(known)
-    if known["alpha"] == "0":
+def describe_training(config: ExperimentConfig) -> str:
+    """Says in two sentences what was trained."""
+    texts = _plain_texts(config)
+    data = _DATASETS.get(config.dataset, config.dataset)
+    if config.max_train_examples:
+        data = f"{config.max_train_examples:,} examples of {data}"
+    if config.alpha == 0:
         regularisation = (
             "there is no divergence between q(z) and p(z) in it (alpha = 0)"
         )
     else:
-        divergence = _DIVERGENCES.get(known["divergence"], known["divergence"])
-        regularisation = f"alpha = {known['alpha']} weighs {divergence}"
+        divergence = DIVERGENCES[config.divergence].title
+        regularisation = f"alpha = {texts['alpha']} weighs {divergence}"
     text = (
         f"A variational autoencoder with "
-        f"{_counted(known['latent_dim'], 'latent dimension')}, {prior}, a "
-        f"{_family(known['posterior'])} encoder q(z|x) and a "
-        f"{_family(known['likelihood'])} likelihood p(x|z) was trained on {data} for "
-        f"{_counted(known['epochs'], 'epoch')} in batches of {known['batch_size']} "
-        f"(seed {known['seed']}). In its objective beta = {known['beta']} weighs "
-        f"KL(q(z|x) ‖ p(z)), and {regularisation}."
+        f"{_counted(config.latent_dim, 'latent dimension')}, "
+        f"{PRIORS[config.prior].title.format_map(texts)}, a "
+        f"{POSTERIORS[config.posterior].title} encoder q(z|x) and a "
+        f"{LIKELIHOODS[config.likelihood].title} likelihood p(x|z) was trained on "
+        f"{data} for {_counted(config.epochs, 'epoch')} in batches of "
+        f"{config.batch_size} (seed {config.seed}). In its objective beta = "
+        f"{texts['beta']} weighs KL(q(z|x) ‖ p(z)), and {regularisation}."
     )
     for sign in ("=", "‖"):  # no line ends within a formula
         text = text.replace(f" {sign} ", f"\u00a0{sign}\u00a0")
     return text
 
 
-def tabulate_settings(settings: Mapping[str, str]) -> list[SettingTable]:
-    """Puts every setting into the table that it belongs to.
-
-    Args:
-        settings: Of the run.
-    """
-    grouped = {name for names in _GROUPS.values() for name in names}
-    others = tuple(name for name in settings if name not in grouped)
-    tables = []
-    for title, names in {**_GROUPS, _OTHERS: others}.items():
-        rows = tuple(
-            (name, _show(name, settings[name]), _is_used(name, settings))
-            for name in names
-            if name in settings
-        )
-        if rows:
-            tables.append(SettingTable(title, rows))
-    return tables
+def tabulate_settings(
+    config: ExperimentConfig,
+) -> dict[str, list[tuple[str, str, bool]]]:
+    """Returns tables by heading: name, value, and whether the run used it."""
+    texts = config.to_texts()
+    for name, meaning in _MEANING_OF_0.items():
+        texts[name] = meaning if texts[name] == "0" else texts[name]
+    groups = {heading: names.split() for heading, names in _GROUPS.items()}
+    groups["Run"] = [name for name in texts if name not in sum(groups.values(), [])]
+    return {
+        heading: [
+            (name, texts[name] or "not set", _is_used(name, config)) for name in names
+        ]
+        for heading, names in groups.items()
+    }
 
 
-def _counted(number: str, thing: str) -> str:
-    return f"{number} {thing}" if number == "1" else f"{number} {thing}s"
+def _plain_texts(config: ExperimentConfig) -> dict[str, str]:
+    texts = config.to_texts()
+    return {name: text.removesuffix(".0") for name, text in texts.items()}
 
 
-def _grouped(number: str) -> str:
-    return f"{int(number):,}" if number.isdecimal() else number
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def _family(name: str) -> str:
-    return _FAMILIES.get(name, name)
-
-
-def _known(settings: Mapping[str, str]) -> Mapping[str, str]:
-    """Gives the settings as words of a sentence, "unknown" where one is missing."""
-    plain = {name: value.removesuffix(".0") for name, value in settings.items()}
-    return defaultdict(_unknown, plain)
-
-
-def _unknown() -> str:
-    return "unknown"
-
-
-def _show(name: str, value: str) -> str:
-    return _MEANINGS.get((name, value), value or "not set")
-
-
-def _is_used(name: str, settings: Mapping[str, str]) -> bool:
-    return _ONLY_OF_PRIOR.get(name) in (None, settings.get("prior"))
+def _is_used(name: str, config: ExperimentConfig) -> bool:
+    """Whether no choice, or one that was made, has a setting for itself."""
+    having = [
+        getattr(config, setting) == chosen
+        for setting, table in CHOICES.items()
+        for chosen, choice in table.items()
+        if name in choice.settings
+    ]
+    return any(having) or not having

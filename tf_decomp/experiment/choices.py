@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the flags offer by name: priors, posteriors, likelihoods and divergences.
+
+A new one is its class, a row here and a case of the tests: flags, checks, models and
+reports read these tables.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tf_decomp.errors import InputError
+from tf_decomp.priors import (
+    NormalMixturePrior,
+    NormalPrior,
+    SpikeAndSlabPrior,
+    StudentTPrior,
+    pca_variances,
+)
+
+# Section 6.2: one mode on each half-axis.
+MIXTURE_LOCS = ((0, 1), (0, -1), (1, 0), (-1, 0))
+
+
+class Choice(NamedTuple):
+    """A row of a table.
+
+    Attributes:
+        title: What a report calls it within a sentence; {names} are settings.
+        build: Takes an ExperimentConfig and data [n, *data_shape] or None, and returns
+            a prior, or what a network takes as its posterior or likelihood, or what
+            DecompositionVAE takes as its divergence. None: its name is what they take.
+        short: What a heading calls it, where that is not its name.
+        settings: The settings that it uses and others of its table do not.
+        latent_dim: The only number of latent dimensions that it has, or None.
+        takes_data: Whether `build` needs the data.
+        unit: Of its values, for divergences.
+    """
+
+    title: str
+    build: Callable[[Any, np.ndarray | None], Any] | None = None
+    short: str = ""
+    settings: tuple[str, ...] = ()
+    latent_dim: int | None = None
+    takes_data: bool = False
+    unit: str = "nats"
+
+
+def _normal_pca(config: Any, x: np.ndarray | None) -> NormalPrior:
+    if x is None:
+        raise InputError("prior=normal_pca takes its variances from data; pass x")
+    variances = pca_variances(x, config.latent_dim, seed=config.seed)
+    return NormalPrior(config.latent_dim, variances)
+
+
+PRIORS = {
+    "normal": Choice(
+        "a standard normal prior", lambda config, x: NormalPrior(config.latent_dim)
+    ),
+    "normal_pca": Choice(
+        "a normal prior with variances from the data's principal components",
+        _normal_pca,
+        "normal (principal components)",
+        takes_data=True,
+    ),
+    "normal_learnt": Choice(
+        "a normal prior with learnt variances",
+        lambda config, x: NormalPrior(config.latent_dim, learnable=True),
+        "learnt normal",
+    ),
+    "normal_learnt_fixed_total": Choice(
+        "a normal prior with learnt variances of fixed total",
+        lambda config, x: NormalPrior(
+            config.latent_dim, learnable=True, fixed_total=True
+        ),
+        "learnt normal (fixed total)",
+    ),
+    "student_t": Choice(
+        "independent Student-t priors with {df} degrees of freedom",
+        lambda config, x: StudentTPrior(config.latent_dim, config.df),
+        "Student-t",
+        ("df",),
+    ),
+    "normal_mixture": Choice(
+        "a mixture of four normals with variance {mixture_variance} as the prior",
+        lambda config, x: NormalMixturePrior(MIXTURE_LOCS, config.mixture_variance),
+        "normal-mixture",
+        ("mixture_variance",),
+        latent_dim=2,
+    ),
+    "spike_and_slab": Choice(
+        "a spike-and-slab prior (weight {gamma} on a spike with variance "
+        "{spike_variance})",
+        lambda config, x: SpikeAndSlabPrior(
+            config.latent_dim, config.gamma, config.spike_variance
+        ),
+        "spike-and-slab",
+        ("gamma", "spike_variance"),
+    ),
+}
+POSTERIORS = {"normal": Choice("normal"), "laplace": Choice("Laplace")}
+LIKELIHOODS = {
+    "normal": Choice("normal"),
+    "laplace": Choice("Laplace"),
+    "bernoulli": Choice("Bernoulli"),
+}
+DIVERGENCES = {
+    "none": Choice("none", lambda config, x: None),
+    "inclusive_kl": Choice("the inclusive KL(p(z) ‖ q(z))"),
+    "dimensionwise_mmd": Choice("the dimension-wise MMD of q(z) and p(z)", unit=""),
+}
+
+# By setting.
+CHOICES = {
+    "prior": PRIORS,
+    "posterior": POSTERIORS,
+    "likelihood": LIKELIHOODS,
+    "divergence": DIVERGENCES,
+}
