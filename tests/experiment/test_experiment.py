@@ -20,7 +20,6 @@ import pytest
 import tensorflow as tf
 from runs import one_line, tree
 from tensorflow.core.util import event_pb2
-from tf_decomp.vae.batch_bias import BatchBias
 
 from tf_decomp import (
     ExperimentConfig,
@@ -37,6 +36,7 @@ from tf_decomp.experiment import training
 from tf_decomp.experiment.callbacks import RunState
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.files import read_json
+from tf_decomp.vae.whole_set import BatchBias
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 COLUMNS = ["epoch", "loss", "elbo", "log_likelihood", "kl", "divergence"]
