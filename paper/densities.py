@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from paper.curves import networks_a_cell, write_caption
 from paper.statistics import mean_number
 from paper.table import Row, choose
-from tf_decomp.experiment.build import MIXTURE_LOCS
+from tf_decomp.experiment.choices import MIXTURE_LOCS
 from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.plots.classes import draw_magnitudes, interpolation_sheet
 from tf_decomp.plots.densities import draw_contours, draw_density, mixture_density

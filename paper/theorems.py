@@ -11,7 +11,7 @@ import tensorflow as tf
 from scipy.special import logsumexp
 
 from paper.table import Row
-from tf_decomp.experiment.build import MIXTURE_LOCS
+from tf_decomp.experiment.choices import MIXTURE_LOCS
 from tf_decomp.networks import MLPDecoder, MLPEncoder
 from tf_decomp.priors import (
     NormalMixturePrior,

@@ -238,19 +238,19 @@ DIVERGENCES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 # -- the other public functions: tested by name in one file -----------------------
 
 FUNCTIONS = {
-    "as_prior": "test_priors.py",
-    "pca_variances": "test_priors.py",
-    "aggregate_log_prob": "test_divergences.py",
-    "aggregate_posterior": "test_posteriors.py",
-    "draw_noise": "test_posteriors.py",
-    "join": "test_posteriors.py",
-    "location_scale": "test_posteriors.py",
-    "LocationScale": "test_posteriors.py",
-    "plain": "test_posteriors.py",
-    "positive_scale": "test_posteriors.py",
-    "sample_with": "test_posteriors.py",
-    "stateless_seed": "test_posteriors.py",
-    "Conv2DTranspose": "test_networks_upsampling.py",
+    "as_prior": "equation/test_priors.py",
+    "pca_variances": "equation/test_priors.py",
+    "aggregate_log_prob": "equation/test_divergences.py",
+    "aggregate_posterior": "equation/test_posteriors.py",
+    "draw_noise": "equation/test_posteriors.py",
+    "join": "equation/test_posteriors.py",
+    "location_scale": "equation/test_posteriors.py",
+    "LocationScale": "equation/test_posteriors.py",
+    "plain": "equation/test_posteriors.py",
+    "positive_scale": "equation/test_posteriors.py",
+    "sample_with": "equation/test_posteriors.py",
+    "stateless_seed": "equation/test_posteriors.py",
+    "Conv2DTranspose": "equation/test_networks_upsampling.py",
 }
 ABSTRACT = {"Prior"}
 

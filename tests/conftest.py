@@ -4,6 +4,9 @@
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "PYTEST_XDIST_WORKER" in os.environ:  # each worker, and what it starts, has a core
+    for _name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(_name, "1")
 
 import tf_decomp  # noqa: F401  (before TensorFlow: it turns oneDNN on)
 

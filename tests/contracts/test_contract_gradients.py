@@ -99,8 +99,19 @@ def written_down(family: Any, z: Any, loc: Any, scale: Any) -> tf.Tensor:
     return tf.reduce_mean(tf.reduce_logsumexp(log_probs, axis=1)) - np.log(len(loc))
 
 
-@pytest.mark.parametrize("dim", [2, 20])  # written out, and not
-@pytest.mark.parametrize("name", NARROW)
+# Written out in 2 dimensions, and not in 20.
+@pytest.mark.parametrize(
+    ("name", "dim"),
+    [
+        *((name, 2) for name in NARROW),
+        ("normal", 20),
+        *(
+            pytest.param(name, 20, marks=pytest.mark.slow)
+            for name in NARROW
+            if name != "normal"
+        ),
+    ],
+)
 def test_narrow_posteriors_have_their_gradients_in_float32(name: str, dim: int) -> None:
     # Log-densities down to -1e9, whose distances decide which component is near.
     loc, z, off = normal(400, dim), normal(120, dim, seed=1), normal(400, dim, dim)
@@ -225,10 +236,15 @@ def values_and_gradients(
 @pytest.mark.parametrize(
     ("family", "chunk"),
     [
-        *(("mmd", chunk) for chunk in (1, 20, 30)),
-        *(("multivariate_normal_diag", chunk) for chunk in (1, 20, 30)),
-        ("multivariate_normal_tril", 20),
-        ("independent_normal_one_scale", 20),
+        ("mmd", 20),
+        ("multivariate_normal_diag", 20),
+        *(
+            pytest.param(family, chunk, marks=pytest.mark.slow)
+            for family in ("mmd", "multivariate_normal_diag")
+            for chunk in (1, 30)
+        ),
+        pytest.param("multivariate_normal_tril", 20, marks=pytest.mark.slow),
+        pytest.param("independent_normal_one_scale", 20, marks=pytest.mark.slow),
     ],
 )
 def test_chunks_change_nothing(

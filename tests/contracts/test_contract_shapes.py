@@ -60,7 +60,7 @@ def test_every_public_name_has_a_case(module: Any, request: Any) -> None:
     missing = public - made - ABSTRACT - set(FUNCTIONS)
     assert not missing, f"tests/cases.py has no case for {sorted(missing)}"
     for name in public & set(FUNCTIONS):
-        text = (request.path.parent / FUNCTIONS[name]).read_text(encoding="utf-8")
+        text = (request.path.parents[1] / FUNCTIONS[name]).read_text(encoding="utf-8")
         assert name in text, f"{FUNCTIONS[name]} does not test {name}"
 
 

@@ -659,6 +659,7 @@ def test_images_of_which_a_replica_gets_none_are_refused(tmp_path: Path) -> None
 # -- the claim of Section 6.2 -------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_alpha_matches_the_prior_better_than_beta() -> None:
     """With D alone q(z) comes far nearer to p(z) than with a weak KL alone.
 

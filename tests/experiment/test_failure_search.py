@@ -43,6 +43,7 @@ def data() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(21, 3)).astype("float32")
 
 
+@pytest.mark.slow
 def test_two_replicas_find_what_one_finds(tmp_path: Path) -> None:
     """D stays finite, and shows which parts, noise and weights the step had.
 

@@ -183,6 +183,7 @@ def test_a_second_process_on_one_folder_is_refused(whole: Whole) -> None:
     assert "another run is writing" in err
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_training_and_at_its_end(whole: Whole, tmp_path: Path) -> None:
     whole.check(tmp_path, seeded((in_training, 0.5), (in_saved_model, 0.5)))
 

@@ -84,7 +84,7 @@ def mmd_kernel(
     return kernels(of_q, of_p, n)[1], own_seed
 
 
-@pytest.mark.parametrize("n", [400, 10_000])
+@pytest.mark.parametrize("n", [400, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_p_values_of_an_exact_match_are_uniform(n: int) -> None:
     # With many z of a datum and one sample of the prior for all, 43% and 13% would be
     # below 0.05, and the variance 2.7 and 1.4 times as large: it tells sooner.
@@ -104,7 +104,10 @@ def test_p_values_of_an_exact_match_are_uniform(n: int) -> None:
     assert abs(share - 0.05) < 5 * np.sqrt(0.05 * 0.95 / count)
 
 
-@pytest.mark.parametrize(("n", "shift"), [(100, 0.0), (400, 0.0), (100, 0.5)])
+@pytest.mark.parametrize(
+    ("n", "shift"),
+    [(100, 0.0), (100, 0.5), pytest.param(400, 0.0, marks=pytest.mark.slow)],
+)
 def test_the_error_of_the_mmd_is_its_spread_over_data_sets(
     n: int, shift: float
 ) -> None:
@@ -176,7 +179,15 @@ def test_rows_begin_with_every_datum_once() -> None:
 
 @pytest.mark.parametrize(
     ("n", "latent_dim", "pairs"),
-    [(400, 5, 1), (10_000, 5, 1), (400, 10, 3), (400, 50, 25), (10_000, 50, 25)],
+    [
+        (400, 5, 1),
+        (400, 10, 3),
+        (400, 50, 25),
+        *(
+            pytest.param(10_000, *pairs, marks=pytest.mark.slow)
+            for pairs in ((5, 1), (50, 25))
+        ),
+    ],
 )
 def test_dependence_of_pairs_is_a_mismatch(n: int, latent_dim: int, pairs: int) -> None:
     posterior = encodings(n, latent_dim, pairs=pairs)

@@ -49,6 +49,7 @@ print_peak(lambda count: marginal_log_likelihood(vae, x, count), 1, 100)
 @pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="the peak is Linux's to tell"
 )
+@pytest.mark.slow
 def test_peaks() -> None:
     finished = subprocess.run(
         [sys.executable, "-c", PEAKS], capture_output=True, text=True, check=False

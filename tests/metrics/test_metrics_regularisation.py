@@ -216,6 +216,7 @@ def test_a_matched_aggregate_of_many() -> None:
 # -- errors and p-values ----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_standard_errors_are_the_spread_over_seeds() -> None:
     # Of a single datum the spread over seeds is all there is.
     posterior, prior = normal([[0.7, 0.0]], [1.3, 0.6]), NormalPrior(2)

@@ -60,7 +60,13 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
         np.testing.assert_allclose(*values, rtol=1e-9)
 
 
-@pytest.mark.parametrize("claim", SCENARIOS)
+@pytest.mark.parametrize(
+    "claim",
+    [
+        pytest.param(claim, marks=[pytest.mark.slow] * (claim in ("C1", "C2", "C4")))
+        for claim in SCENARIOS
+    ],
+)
 def test_rules_are_seldom_wrong_and_see_the_least_effect(claim: str) -> None:
     rates = simulate(claim, 300)
     # 5% of wrong verdicts, and three standard errors of 300 tables.

@@ -631,6 +631,7 @@ def check_drawn_again(folder: Path, out: str) -> None:
     assert picture.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_smoke_of_all_figures(tmp_path: Path) -> None:
     # One test: several that share the folder may run in several processes.
     out = run_program(

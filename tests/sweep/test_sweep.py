@@ -351,6 +351,7 @@ def folder(tmp_path):
         os.kill(process, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_recorded_and_a_killed_sweep_goes_on(folder):
     bad, first = "beta=1,seed=0", "beta=0.5,seed=0"
     (folder / bad).mkdir(parents=True)

@@ -10,7 +10,6 @@ import numpy as np
 from tf_decomp.data import Dataset, load_dataset
 from tf_decomp.errors import InputError
 from tf_decomp.experiment.choices import CHOICES
-from tf_decomp.experiment.choices import MIXTURE_LOCS as MIXTURE_LOCS
 from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from tf_decomp.vae import DecompositionVAE
