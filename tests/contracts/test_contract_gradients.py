@@ -76,7 +76,13 @@ def test_kl_divergence(family: str) -> None:
     assert_gradients(weighted, [*parameters, 0.3 * normal(3, 4, 2)])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(f, marks=[pytest.mark.slow] * (f != "multivariate_normal_diag"))
+        for f in FAMILIES
+    ],
+)
 def test_inclusive_kl(family: str) -> None:
     make, parameters = FAMILIES[family]
     prior = PRIORS["spike_and_slab"](dtype="float64")
@@ -307,6 +313,7 @@ def test_learnt_prior_weights(name: str, divergence: str, family: str) -> None:
 
 
 @pytest.mark.parametrize("divergence", tf_decomp.divergences.DIVERGENCES)
+@pytest.mark.slow
 def test_eager_graph_and_xla_agree(divergence: str) -> None:
     call = tf_decomp.divergences.DIVERGENCES[divergence]
     prior = PRIORS["normal_mixture"]().distribution

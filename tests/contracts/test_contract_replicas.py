@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import DATA_DIM, IMAGE, LATENT_DIM, POSTERIORS, PRIORS, make_vae
+from cases import DATA_DIM, IMAGE, LATENT_DIM, POSTERIORS, PRIORS, data, make_vae
 
 from tf_decomp.divergences import DIVERGENCES
 from tf_decomp.experiment.strategies import make_strategy
@@ -161,15 +161,29 @@ def test_every_posterior_has_a_case() -> None:
     assert CASES.keys() == POSTERIORS.keys()
 
 
-# Each posterior and each divergence once in `make test`, all pairs in `make test-all`.
-@pytest.mark.parametrize(
-    ("posterior", "name"),
-    [
-        pytest.param(posterior, name, marks=[pytest.mark.slow] * ((i + j) % 2))
-        for i, posterior in enumerate(CASES)
-        for j, name in enumerate(DIVERGENCES)
-    ],
-)
+def test_replicas_add_up_to_the_loss_of_one() -> None:
+    x = tf.constant(data(9))
+    losses = []
+    for name, parts in (("none", [x]), ("mirrored", [x[:5], x[5:]])):
+        strategy = make_strategy(name)
+        with strategy.scope():
+            vae = make_vae(divergence="inclusive_kl", alpha=2.0, num_samples=2)
+            vae.compile("sgd", jit_compile=False)
+
+        def step(x: tf.Tensor, vae: DecompositionVAE = vae) -> tf.Tensor:
+            return vae.batch_loss(vae.draw_batch(x), with_divergence=True)[0]
+
+        values = strategy.experimental_distribute_values_from_function(
+            lambda context, parts=parts: parts[context.replica_id_in_sync_group]
+        )
+        run = tf.function(strategy.run, autograph=False)
+        losses.append(float(strategy.reduce("SUM", run(step, (values,)), axis=None)))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DIVERGENCES)
+@pytest.mark.parametrize("posterior", CASES)
 def test_two_replicas_give_what_one_gives(posterior: str, name: str) -> None:
     """The moving moments of batch normalisation are among the weights."""
     case, divergence = CASES[posterior], DIVERGENCES[name]

@@ -155,6 +155,7 @@ def batch_draws(
     return draws
 
 
+@pytest.mark.slow
 def test_small_batches_bias_the_inclusive_kl_upwards() -> None:
     sizes = (16, 64, 256, 1024)
     draws = [batch_draws(size, 2, 0.4, 100, size) for size in sizes]

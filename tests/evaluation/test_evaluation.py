@@ -266,6 +266,7 @@ def perfect_codes() -> np.ndarray:
 @pytest.mark.parametrize(
     "group", ["overlap", "regularisation", "sparsity", "disentanglement"]
 )
+@pytest.mark.slow
 def test_a_group_alone(tmp_path: Path, group: str) -> None:
     codes = perfect_codes()
     evaluation = judge(
@@ -280,6 +281,7 @@ def test_a_group_alone(tmp_path: Path, group: str) -> None:
     assert set(evaluation["verdicts"]) == {group} & {"overlap", "regularisation"}
 
 
+@pytest.mark.slow
 def test_collapsed_dimensions_are_named(tmp_path: Path) -> None:
     leak = 1e-5 * grid_factors().astype(float)
     codes = np.concatenate([perfect_codes(), leak[:, :1], np.ones([4000, 1])], axis=1)
@@ -316,6 +318,7 @@ def test_codes_alone_say_what_they_cannot_tell(tmp_path: Path) -> None:
     assert "1 of 4 dimensions are constant" in text
 
 
+@pytest.mark.slow
 def test_scores_of_few_or_smooth_dimensions_carry_a_warning(tmp_path: Path) -> None:
     # Factors that nothing but noise encodes, and one dimension for two factors.
     rng = np.random.default_rng(3)

@@ -33,6 +33,7 @@ def test_a_model_file_loads() -> None:
         np.testing.assert_allclose(values, expected[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_is_recognised_and_continues(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(EARLIER / "run", folder)

@@ -355,6 +355,7 @@ def test_interrupted_run_resumes(
 
 
 @is_eager
+@pytest.mark.slow
 def test_more_epochs_continue(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -374,6 +375,7 @@ def test_more_epochs_continue(
 
 
 @is_eager
+@pytest.mark.slow
 def test_rows_of_several_epochs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -553,6 +555,7 @@ def images(n: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (n, 16, 16), dtype=np.uint8)
 
 
+@pytest.mark.slow
 def test_npz_images_train_a_convolutional_network(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", x_train=images(20, 0), x_test=images(7, 1))
     config = ExperimentConfig(
@@ -579,6 +582,7 @@ def test_npz_images_train_a_convolutional_network(tmp_path: Path) -> None:
     assert served.decode(parts["loc"])["mean"].shape == [2, 16, 16, 1]
 
 
+@pytest.mark.slow
 def test_fashion_mnist_config_fits_real_images() -> None:
     module: ModuleType = importlib.import_module("tf_decomp.data.fashion_mnist")
     folder: Path = module._SYSTEM_DIR
@@ -614,6 +618,7 @@ def test_step_of_keras_is_not_compiled_by_xla(shape: list[int]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Even though the `tf.config")
+@pytest.mark.slow
 def test_mirrored_run_equals_the_run_on_one_replica(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:

@@ -73,6 +73,7 @@ def test_two_replicas_find_what_one_finds(tmp_path: Path) -> None:
     assert values["mirrored"] == pytest.approx(values["none"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_no_step_fails_again(tmp_path: Path) -> None:
     message, files = search("none", data(), tmp_path)
     assert "after epoch 4" in message

@@ -172,10 +172,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return Whole(tmp_path_factory.mktemp("runs"), PINWHEEL)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run(whole: Whole) -> None:
     assert_same_run(whole.again, whole.files)
 
 
+@pytest.mark.slow
 def test_a_second_process_on_one_folder_is_refused(whole: Whole) -> None:
     out, err = whole.second
     assert not out

@@ -113,6 +113,7 @@ def binned(codes: np.ndarray, factors: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("draw", [mixed_codes, noisy_codes])
+@pytest.mark.slow
 def test_intervals_cover_the_information_of_the_binned_population(
     draw: Callable[..., Any],
 ) -> None:

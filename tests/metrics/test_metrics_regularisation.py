@@ -104,7 +104,13 @@ SAME = {
 }
 
 
-@pytest.mark.parametrize("name", SAME)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name != "fixed_normal_tril"))
+        for name in SAME
+    ],
+)
 def test_equal_distributions(name: str) -> None:
     prior, make, correlation = SAME[name]
     report = regularisation_report(make(), prior, num_samples=500)
@@ -168,6 +174,7 @@ def test_one_shifted_normal() -> None:
     assert report.verdict == "mismatched"
 
 
+@pytest.mark.slow
 def test_an_aggregate_on_a_line() -> None:
     locs, scales = np.array([-1.5, 0.0, 0.5, 2.0]), np.array([0.5, 1.0, 0.3, 0.4])
     locs, scales = np.repeat(locs, 100), np.repeat(scales, 100)
@@ -284,6 +291,7 @@ def test_the_scale_of_the_prior_does_not_matter_to_the_verdict() -> None:
     assert report.verdict == "mismatched"
 
 
+@pytest.mark.slow
 def test_the_seed_is_that_of_the_encodings_unless_it_is_given() -> None:
     posterior, prior = matching(2, 0.5), NormalPrior(2)
     report = regularisation_report(posterior, prior, 2)
@@ -349,6 +357,7 @@ def test_verdicts(name: str) -> None:
     assert regularisation_report(posterior, NormalPrior(2)).verdict == regularisation
 
 
+@pytest.mark.slow
 def test_one_wrong_dimension_among_many_is_a_mismatch() -> None:
     loc = np.zeros((N, 40))
     loc[:, 7] = 0.5

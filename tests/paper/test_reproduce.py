@@ -243,6 +243,7 @@ def test_results_grow_by_rounds(
     )
 
 
+@pytest.mark.slow
 def test_whole_rounds_of_the_table_are_not_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -651,6 +652,7 @@ def test_smoke_of_all_figures(tmp_path: Path) -> None:
         check(tmp_path, out)
 
 
+@pytest.mark.slow
 def test_verdicts_from_the_command_line(tmp_path: Path) -> None:
     table(tmp_path)
     out = run_program("--verdicts", f"--results_dir={tmp_path}", folder=tmp_path)

@@ -60,6 +60,7 @@ def test_quickstart(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_custom_networks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +90,7 @@ def test_custom_networks(
     np.testing.assert_array_equal(again.decode(z).mean(), vae.decode(z).mean())
 
 
+@pytest.mark.slow
 def test_evaluate_your_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

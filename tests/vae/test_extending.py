@@ -75,6 +75,7 @@ def test_a_subclass_trains_as_the_base_class_with_the_same_weights(
         assert found[name] == pytest.approx(its_found[name], rel=2e-5)
 
 
+@pytest.mark.slow
 def test_the_guide_s_objective_holds_the_kl_near_its_capacity() -> None:
     names: dict[str, Any] = {}
     exec(compile(PROGRAMS[0], str(GUIDE), "exec"), names)

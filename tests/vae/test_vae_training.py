@@ -90,6 +90,7 @@ def test_other_seed_other_run() -> None:
     assert differ(trained(False)[1], trained(False, seed=1)[1])
 
 
+@pytest.mark.slow
 def test_xla_and_the_plain_step_agree() -> None:
     (_, plain, logs), (vae, xla, xla_logs) = (
         trained(jit_compile, "inclusive_kl", n=20) for jit_compile in (False, True)
@@ -251,6 +252,7 @@ def test_batch_norm_moves_in_every_step_and_never_in_evaluation() -> None:
     # XLA could not draw the noise of a triangular normal: "auto" leaves it out.
     [("independent_normal", False), ("tril", "auto")],
 )
+@pytest.mark.slow
 def test_users_own_posterior_trains(family: str, jit_compile: bool | str) -> None:
     vae = make_vae(
         encoder=UserEncoder(family),
@@ -273,6 +275,7 @@ def test_laplace_posterior_trains() -> None:
     assert all(np.all(np.isfinite(value)) for value in history.values())
 
 
+@pytest.mark.slow
 def test_users_own_divergence_gets_the_global_batch_and_gradients() -> None:
     vae = make_vae(alpha=10.0, beta=0.0, divergence=distance, num_samples=3)
     history = fit(compiled(vae), X[:8], epochs=20)
@@ -280,13 +283,8 @@ def test_users_own_divergence_gets_the_global_batch_and_gradients() -> None:
     assert np.isfinite(vae.evaluate(X, verbose=0, return_dict=True)["divergence"])
 
 
-@pytest.mark.parametrize(
-    ("jit_compile", "steps"),
-    [
-        (True, 3),
-        *(pytest.param(xla, 1, marks=pytest.mark.slow) for xla in (False, True)),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("jit_compile", "steps"), [(False, 1), (True, 1), (True, 3)])
 def test_no_step_is_rewritten_by_autograph(jit_compile: bool, steps: int) -> None:
     seen = []
 

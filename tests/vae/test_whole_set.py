@@ -41,8 +41,10 @@ FIT = {
 }
 
 
-@pytest.mark.parametrize("validated", [False, True])
-@pytest.mark.parametrize("as_data_set", [False, True])
+@pytest.mark.parametrize(
+    ("as_data_set", "validated"),
+    [(False, True), pytest.param(True, False, marks=pytest.mark.slow)],
+)
 def test_warns_once_with_the_numbers(
     as_data_set: bool, validated: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +99,7 @@ def test_warns_but_prints_nothing_where_fit_is_quiet(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_an_epoch_that_is_no_pass_needs_the_number() -> None:
     batches = tf.data.Dataset.from_tensor_slices(X).batch(BATCH).repeat()
     fit: dict[str, Any] = {"steps_per_epoch": 2, "epochs": 1}
@@ -124,6 +127,7 @@ def test_the_rule_is_a_tenth_of_the_data() -> None:
     assert not is_small_batch(None, 1, 10**6)
 
 
+@pytest.mark.slow
 def test_mean_over_batches_has_the_delta_method_s_bias() -> None:
     # Wide encodings, so that the expansion holds: q_i = N(m_i, 1), p = N(0, 1).
     rng = np.random.default_rng(1)
