@@ -1,32 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two logical CPUs and fixed seeds for every test, quiet TensorFlow start-up logs."""
 
+import gc
 import os
+
+import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if "PYTEST_XDIST_WORKER" in os.environ:  # each worker, and what it starts, has a core
     for _name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(_name, "1")
 
-import tf_decomp  # noqa: F401  (before TensorFlow: it turns oneDNN on)
 
-import keras
-import pytest
-import tensorflow as tf
+def pytest_configure(config: pytest.Config) -> None:
+    """Starts TensorFlow, but where workers run the tests."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    import tf_decomp  # noqa: F401  (before TensorFlow: it turns oneDNN on)
 
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0],
-    [tf.config.LogicalDeviceConfiguration()] * 2,
-)
+    import tensorflow as tf
+
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * 2,
+    )
+    # Graphs are millions of objects: looking through them took a tenth of the time.
+    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _seeds_of_fixtures() -> None:
     """What a module's fixtures draw is the same in every run of the tests."""
+    import keras
+
     keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(autouse=True)
 def _seeds(_seeds_of_fixtures: None) -> None:
     """What a test draws does not depend on which tests ran before it."""
+    import keras
+
     keras.utils.set_random_seed(0)

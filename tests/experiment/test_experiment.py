@@ -505,7 +505,7 @@ def first_bad_step(config: ExperimentConfig) -> int:
 
 
 @is_eager
-@pytest.mark.parametrize("rows", [50, 1])
+@pytest.mark.parametrize("rows", [1, pytest.param(50, marks=pytest.mark.slow)])
 def test_loss_explodes(
     tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

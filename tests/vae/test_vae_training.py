@@ -144,6 +144,7 @@ def test_steps_per_execution_change_nothing() -> None:
 # -- the forms of a batch ---------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_batches_may_be_x_or_tuples() -> None:
     vae = make_vae()
     vae.compile("sgd", jit_compile=False)
