@@ -21,6 +21,7 @@ setup(
         "keras>=3.12,<3.16",
         "matplotlib>=3.9,<4",
         "numpy>=2.1,<3",
+        "pillow>=11,<14",
         "scikit-learn>=1.6,<2",
         "scipy>=1.14,<2",
         "tensorboard>=2.20,<2.22",

@@ -276,7 +276,7 @@ def _batch_norm() -> keras.layers.Layer:
 def _choose(what: str, table: dict[str, Any], name: str) -> Any:
     """Returns the head of a name, ours or one that is registered with Keras."""
     head = table.get(name) or keras.saving.get_registered_object(name)
-    if head is None:
+    if not hasattr(head, "params_size"):
         raise InputError(f"{what}: expected one of {sorted(table)}; received {name!r}")
     return head
 

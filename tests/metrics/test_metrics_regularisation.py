@@ -239,6 +239,16 @@ def test_standard_errors_are_the_spread_over_seeds() -> None:
     assert abs(np.mean(ratios**2) - 1) < 5 * np.sqrt(2 / 9 / 3), ratios
 
 
+@pytest.mark.slow
+def test_the_error_of_the_mmd_is_its_spread() -> None:
+    report = regularisation_report(normal(np.ones((N, 1)), 1.0), NormalPrior(1), 2)
+    z = np.random.default_rng(0).normal(size=(150, 2, 1000, 1)).astype(np.float32)
+    draws = [dimensionwise_mmd(tf.constant(x + 1), tf.constant(y)) for x, y in z]
+    spread = np.std(draws, ddof=1)
+    for test in (report.dimensionwise_mmd, report.joint_mmd):
+        assert abs(test.standard_error / spread - 1) < 5 / np.sqrt(300)
+
+
 def test_the_mmd_is_that_of_the_objective() -> None:
     rows = np.random.default_rng(0).normal(size=(2000, 2)).astype(np.float32)
     # Point masses and a prior that is a table: the samples themselves are known.
