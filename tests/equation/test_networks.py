@@ -109,6 +109,11 @@ BAD = {
         "posterior: expected one of ['laplace', 'normal']; received 'gauss'",
         lambda: MLPEncoder(2, posterior="gauss"),
     ),
+    "posterior that is registered, but no head": (
+        "posterior: expected one of ['laplace', 'normal']; received "
+        "'tf_decomp>NormalPrior'",
+        lambda: MLPEncoder(2, posterior="tf_decomp>NormalPrior"),
+    ),
     "likelihood": (
         f"likelihood: expected one of {sorted(LIKELIHOODS)}; received 'gauss'",
         lambda: MLPDecoder(2, likelihood="gauss"),

@@ -11,7 +11,9 @@ import pytest
 from runs import one_line
 
 from tf_decomp import ExperimentConfig, InputError, build_vae
-from tf_decomp.experiment.choices import PRIORS
+from tf_decomp.divergences import DIVERGENCES
+from tf_decomp.experiment.choices import CHOICES, PRIORS
+from tf_decomp.networks import LIKELIHOODS, POSTERIORS
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FIELDS = dataclasses.fields(ExperimentConfig)
@@ -235,3 +237,9 @@ def test_data_that_no_network_takes(
     with pytest.raises(InputError) as caught:
         build_vae(ExperimentConfig(**settings), shape)
     one_line(caught, named)
+
+
+def test_flags_offer_all_that_the_package_has() -> None:
+    assert CHOICES["divergence"].keys() == {"none", *DIVERGENCES}
+    assert CHOICES["posterior"].keys() == POSTERIORS.keys()
+    assert CHOICES["likelihood"].keys() == LIKELIHOODS.keys()
