@@ -614,6 +614,19 @@ def test_step_of_keras_is_not_compiled_by_xla(shape: list[int]) -> None:
     assert vae.jit_compile is False
 
 
+@is_eager
+@pytest.mark.parametrize(
+    ("divergence", "unit"), [("inclusive_kl", "nats"), ("dimensionwise_mmd", "")]
+)
+def test_plots_know_the_unit_of_d(
+    divergence: str, unit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units: list[str] = []
+    monkeypatch.setattr(training, "draw_run", lambda *given: units.append(given[-1]))
+    train(small(tmp_path / "run", divergence=divergence, alpha=1.0, epochs=1))
+    assert units == [unit]
+
+
 # -- several replicas ---------------------------------------------------------------
 
 

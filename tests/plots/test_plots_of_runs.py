@@ -145,9 +145,10 @@ def test_a_failed_save_keeps_the_old_file_and_leaves_nothing(
 # Training curves
 
 
-def test_training_curves_draw_both_splits_of_every_term() -> None:
+@pytest.mark.parametrize(("given", "shown"), [("nats", "nats"), ("", "no unit")])
+def test_training_curves_draw_both_splits_of_every_term(given: str, shown: str) -> None:
     columns = history()
-    figure = draw(training_curves(columns, "a run"))
+    figure = draw(training_curves(columns, "a run", given))
     assert len(figure.axes) == 5
     titles = [title(axes) for axes in figure.axes]
     assert titles[:2] == ["loss", "ELBO"]
@@ -158,8 +159,7 @@ def test_training_curves_draw_both_splits_of_every_term() -> None:
             expected = np.stack([columns["epoch"], columns[name]], axis=1)
             np.testing.assert_array_equal(drawn[label], expected)
         assert axes.get_xlabel() == "epoch"
-        mmd = " (MMD: no unit)" if term == "divergence" else ""
-        assert axes.get_ylabel() == f"nats{mmd}"
+        assert axes.get_ylabel() == (shown if term == "divergence" else "nats")
         assert axes.get_xlim()[0] <= 10
         assert axes.get_xlim()[1] >= 500
     assert legend(figure) == ["train", "test"]

@@ -31,6 +31,7 @@ def draw_run(
     test: Split,
     history: Sequence[Mapping[str, float]],
     title: str,
+    divergence_unit: str,
 ) -> None:
     """Writes the plots of a run.
 
@@ -40,15 +41,16 @@ def draw_run(
         test: Its test set.
         history: Rows of history.csv.
         title: Says what was trained.
+        divergence_unit: Of D; "" where it has none.
 
     Example:
-        >>> draw_run(files, vae, dataset.test, rows, "pinwheel, alpha 5, beta 0.01")
+        >>> draw_run(files, vae, dataset.test, rows, "alpha 5, beta 0.01", "nats")
     """
     columns = {name: np.array([row[name] for row in history]) for name in history[0]}
     count = _NUM_CODES if len(vae.data_shape) == 1 else _NUM_SHOWN
     x = test.examples(slice(count))
     figures = {
-        "training_curves": training_curves(columns, title=title),
+        "training_curves": training_curves(columns, title, divergence_unit),
         "latents": _latents(vae, test, title),
         "reconstructions": reconstructions(x, vae.reconstruct(x).numpy(), title),
         "samples": samples(vae.generate(count, seed=0).numpy(), x, title),

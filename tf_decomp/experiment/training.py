@@ -17,7 +17,7 @@ from tf_decomp.data import Dataset, Split, make_pipeline, subset
 from tf_decomp.errors import InputError
 from tf_decomp.experiment.build import build_dataset, build_vae
 from tf_decomp.experiment.callbacks import EpochProgress, RunRecorder, RunState
-from tf_decomp.experiment.choices import PRIORS
+from tf_decomp.experiment.choices import DIVERGENCES, PRIORS
 from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.experiment.environment import describe_environment
 from tf_decomp.experiment.failure import find_failure
@@ -112,7 +112,8 @@ def _lead_run(
         broadcast_number(vae.distribute_strategy, _GOES_ON)
         history, results = _fit_and_test(vae, dataset, files, config)
         _write_model(vae, files)
-        draw_run(files, vae, dataset.test, history, _title(config))
+        unit = DIVERGENCES[config.divergence].unit
+        draw_run(files, vae, dataset.test, history, _title(config), unit)
         facts = {**describe_environment(), "seed": config.seed}
         write_json(files.environment, {**facts, "seconds": time.time() - start})
         write_json(files.metrics, results)

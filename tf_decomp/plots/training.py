@@ -19,7 +19,6 @@ _TITLES = {
     "kl": r"KL$(q(z|x)\,\|\,p(z))$",
     "divergence": r"$D(q(z), p(z))$",
 }
-_UNITS = dict.fromkeys(_TERMS, "nats") | {"divergence": "nats (MMD: no unit)"}
 _TEST_PREFIX = "val_"
 _PANEL_INCHES = (3.1, 2.3)
 _FEW_ROWS = 10
@@ -29,7 +28,9 @@ _SMALLEST_SHARE = 0.25
 
 @mpl.rc_context(STYLE)
 def training_curves(
-    history: Mapping[str, np.ndarray], title: str | None = None
+    history: Mapping[str, np.ndarray],
+    title: str | None = None,
+    divergence_unit: str = "nats",
 ) -> Figure:
     """Draws every term against the epoch, training and test split in one panel.
 
@@ -44,6 +45,7 @@ def training_curves(
             is NaN throughout has no panel, an infinite value is left out and
             counted in the panel.
         title: The heading, or None.
+        divergence_unit: Of D; "" where it has none.
 
     Example:
         >>> epoch, loss = np.array([[1.0, 2.0], [3.0, 2.5]])
@@ -51,6 +53,7 @@ def training_curves(
         >>> figure.axes[0].get_ylabel()
         'nats'
     """
+    units = dict.fromkeys(_TERMS, "nats") | {"divergence": divergence_unit or "no unit"}
     columns = {name: column for name, column in history.items() if name != "epoch"}
     terms = _terms_with_values(columns)
     width, height = min(len(terms), 3), -(-len(terms) // 3)
@@ -61,7 +64,7 @@ def training_curves(
     panels = figure.subplots(height, width, squeeze=False).ravel()
     for panel, term in zip(panels, terms, strict=False):
         _draw_term(panel, term, history["epoch"], columns)
-        panel.set_ylabel(_UNITS.get(term, "value"))
+        panel.set_ylabel(units.get(term, "value"))
     for panel in panels[len(terms) :]:
         panel.remove()
     _draw_legend(figure, panels[: len(terms)])
