@@ -76,6 +76,41 @@ def decomposition_objective(
     return log_likelihood - beta * kl - weighted
 
 
+def batch_divergence(
+    divergence: Callable[..., tf.Tensor],
+    posterior: tfd.Distribution,
+    prior: tfd.Distribution,
+    latents: tf.Tensor,
+    prior_samples: tf.Tensor,
+) -> tf.Tensor:
+    """Returns D(q(z), p(z)) [] as a divergence computes it, if it is one number.
+
+    Args:
+        divergence: Of the calling form of DIVERGENCES.
+        posterior: q(z|x), batch shape [batch], event shape [latent_dim].
+        prior: p(z), event shape [latent_dim].
+        latents: [batch, latent_dim].
+        prior_samples: [batch, latent_dim].
+
+    Raises:
+        InputError: It gave anything but a scalar of the type of the latents.
+
+    Example:
+        >>> batch_divergence(DIVERGENCES["inclusive_kl"], q, p, q.sample(), p.sample(5))
+    """
+    value = divergence(posterior, prior, latents, prior_samples)
+    if not tf.is_tensor(value):
+        received = f"{value!r:.60}"
+    elif value.shape.rank == 0 and value.dtype == latents.dtype:
+        return value
+    else:
+        received = f"shape {value.shape} and type {value.dtype.name}"
+    raise InputError(
+        f"divergence: expected one {latents.dtype.name} number, a tensor of shape (), "
+        f"from the callable; received {received}, reduce or cast it"
+    )
+
+
 def importance_weighted_bound(
     model: Any, x: tf.Tensor, num_samples: int, seed: int | None = None
 ) -> tf.Tensor:
@@ -116,6 +151,11 @@ def _log_likelihood(
     """Returns log p(x|z) [num_samples, batch] of latents with one more axis."""
     shape = tf.shape(latents)
     likelihood = decoder(tf.reshape(latents, [-1, latents.shape[-1]]))
+    if not x.shape[1:].is_compatible_with(likelihood.event_shape):
+        raise InputError(
+            f"x: expected examples of the decoder's event shape "
+            f"{likelihood.event_shape}; received shape {x.shape}"
+        )
     if latents.shape[0] == 1:
         return likelihood.log_prob(x)[None]
     copies = tf.tile(x, tf.concat([shape[:1], tf.ones_like(tf.shape(x)[1:])], 0))

@@ -10,6 +10,7 @@ from tf_decomp.estimates import Estimate
 from tf_decomp.objectives import ObjectiveTerms
 
 _COLUMNS = ("loss", "elbo", "log_likelihood", "kl")
+LOGS = (*_COLUMNS, "divergence")
 
 
 class ObjectiveMeans(keras.metrics.Metric):
@@ -33,7 +34,7 @@ class ObjectiveMeans(keras.metrics.Metric):
         super().__init__(name="objective", dtype="float64", **kwargs)
         self._has_divergence = has_divergence
         shapes = {"sums": (2, len(_COLUMNS)), "count": (), "divergences": (2,)}
-        for name, shape in shapes.items():
+        for name, shape in (*shapes.items(), ("outside", ())):
             setattr(
                 self, name, self.add_variable(shape, "zeros", "float64", "sum", name)
             )
@@ -59,6 +60,25 @@ class ObjectiveMeans(keras.metrics.Metric):
             weight = size * tf.cast(alpha > 0, tf.float64)
             value = tf.math.multiply_no_nan(tf.cast(divergence, tf.float64), weight)
             self.divergences.assign_add(tf.stack([value, weight]))
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the means, in their order."""
+        return list(LOGS if self._has_divergence else _COLUMNS)
+
+    def count_outside(self, number: tf.Tensor) -> None:
+        """Counts examples that lie outside the likelihood's support.
+
+        Args:
+            number: [] of this replica's examples of a batch.
+        """
+        self.outside.assign_add(number)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves nothing: means are of the epoch that runs."""
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads nothing."""
 
     def result(self) -> dict[str, tf.Tensor]:
         """Returns the means by name."""

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """DecompositionVAE: the objective (7) as a Keras model."""
 
+import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,18 +12,38 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.divergences import DIVERGENCES
-from tf_decomp.errors import InputError
+from tf_decomp.errors import InputError, real_number, whole_number
 from tf_decomp.estimates import Estimate
 from tf_decomp.objectives import (
     ObjectiveTerms,
+    batch_divergence,
     decomposition_objective,
     objective_terms,
 )
 from tf_decomp.priors import Prior, as_prior
 from tf_decomp.sampling import plain, sample_with, stateless_seed
-from tf_decomp.vae.means import ObjectiveMeans
+from tf_decomp.vae.inputs import (
+    DataForm,
+    DataGuard,
+    as_tensor,
+    batch_input,
+    check_values,
+    checked_data,
+    count_outside,
+    first_batches,
+    is_one_pass,
+    refuse_empty,
+    refuse_weights,
+    support_of,
+)
+from tf_decomp.vae.means import LOGS, ObjectiveMeans
 from tf_decomp.vae.noise import StepNoise
-from tf_decomp.vae.replicas import gather_posterior, share_of, stack_over_workers
+from tf_decomp.vae.replicas import (
+    check_replicas,
+    gather_posterior,
+    share_of,
+    stack_over_workers,
+)
 from tf_decomp.vae.steps import Batch, Steps
 from tf_decomp.vae.whole_set import BatchBias, SetDivergence
 
@@ -31,13 +53,17 @@ class DecompositionVAE(keras.Model):
     """A VAE trained on L_{alpha,beta}, equation (7).
 
     Compile, fit, evaluate, predict and save it as any Keras model; batches may be x,
-    (x,) or (x, y), of which x alone is used. Logs are means over examples, in nats:
-    `loss` = -(log_likelihood - beta kl - alpha D), `elbo` = log_likelihood - kl,
+    (x,) or (x, y), of which x alone is used: labels may stay, targets and weights of
+    examples are refused. Logs are means over examples, in nats: `loss` =
+    -(log_likelihood - beta kl - alpha D), `elbo` = log_likelihood - kl,
     `log_likelihood`, `kl`, and `divergence` = D where a divergence is set. In
     training D is computed while alpha > 0 (else its log is NaN); `evaluate` computes
     it once on the whole set, on at most its first 10,000 examples, as the mean over
     10 draws. Regularisation losses of the networks' layers are minimised too but are
     not part of the logs.
+
+    Callbacks that monitor a log know its direction (`elbo` and `log_likelihood` rise)
+    while their mode is "auto": `keras.callbacks.EarlyStopping("val_elbo")`.
 
     To extend it, override `objective`, which weighs the terms; or `train_step`, as of
     any Keras model: it is then called for every batch, also where several steps go
@@ -84,10 +110,10 @@ class DecompositionVAE(keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        _check_numbers(alpha, beta, num_samples)
         self.encoder, self.decoder, self.prior = encoder, decoder, as_prior(prior)
-        self.divergence: Any = _find_divergence(divergence, alpha)
-        self.num_samples, self.seed = num_samples, seed
+        self.divergence: Any = _find_divergence(divergence)
+        self.num_samples = whole_number("num_samples", num_samples, least=1)
+        self.seed = whole_number("seed", seed, least=-(2**31), most=2**31 - 1)
         self._alpha = self._weight("alpha", alpha)
         self._beta = self._weight("beta", beta)
         posterior = self._build_networks()
@@ -97,9 +123,9 @@ class DecompositionVAE(keras.Model):
         self._noise = StepNoise(
             posterior,
             self.prior,
-            num_samples,
+            self.num_samples,
             samples_prior=self.divergence is not None,
-            seed=seed,
+            seed=self.seed,
         )
         self._set_divergence = SetDivergence(self)
         self.built = True
@@ -125,7 +151,7 @@ class DecompositionVAE(keras.Model):
     @property
     def data_shape(self) -> tuple[int, ...]:
         """Shape of one datum."""
-        return self._data_shape
+        return self._form.shape
 
     @property
     def latent_dim(self) -> int:
@@ -136,15 +162,16 @@ class DecompositionVAE(keras.Model):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns posterior means [batch, latent_dim] of x [batch, *data_shape]."""
-        return plain(self.encoder(self._cast(x), training=training)).mean()
+        return plain(self.encoder(self._examples(x), training=training)).mean()
 
     def encode(self, x: tf.Tensor) -> tfd.Distribution:
         """Returns q(z|x), batch shape [batch], of x [batch, *data_shape]."""
-        return plain(self.encoder(self._cast(x), training=False))
+        return plain(self.encoder(self._examples(x), training=False))
 
     def decode(self, z: tf.Tensor) -> tfd.Distribution:
         """Returns p(x|z), batch shape [batch], of z [batch, latent_dim]."""
-        return plain(self.decoder(self._cast(z), training=False))
+        z = as_tensor("latents", z, (self.latent_dim,), self.variable_dtype)
+        return plain(self.decoder(z, training=False))
 
     def generate(
         self, n: int, sample: bool = False, seed: int | None = None
@@ -155,7 +182,11 @@ class DecompositionVAE(keras.Model):
             n: How many.
             sample: Whether to sample p(x|z) instead of taking its mean.
             seed: Same seed, same result; None draws anew.
+
+        Raises:
+            InputError: `n` is no whole number >= 0, or the likelihood has no mean.
         """
+        n = whole_number("n", n, least=0)
         latents = self.prior.distribution.sample(n, seed=stateless_seed(seed))
         return _mean_or_sample(self.decode(latents), sample, seed)
 
@@ -171,7 +202,7 @@ class DecompositionVAE(keras.Model):
         """
         posterior = self.encode(x)
         if not sample:
-            return self.decode(posterior.mean()).mean()
+            return _mean_or_sample(self.decode(posterior.mean()), sample, seed)
         latents = posterior.sample(seed=stateless_seed(seed))
         return _mean_or_sample(self.decode(latents), sample, seed)
 
@@ -196,7 +227,9 @@ class DecompositionVAE(keras.Model):
             if self.prior.trainable_variables:
                 n = batch.share.global_size
                 prior_samples = sample_with(prior, [n], batch.prior_noise)
-            divergence = self.divergence(everyone, prior, latents[0], prior_samples)
+            divergence = batch_divergence(
+                self.divergence, everyone, prior, latents[0], prior_samples
+            )
 
         def decoder(z: tf.Tensor) -> tfd.Distribution:
             return plain(self.decoder(z, training=True))
@@ -258,6 +291,9 @@ class DecompositionVAE(keras.Model):
     ) -> None:
         """Configures training.
 
+        Under several replicas what Keras does to each replica's part of a gradient,
+        and not to their sum, is refused: clipping and accumulation.
+
         Args:
             optimizer: As in Keras.
             jit_compile: Whether XLA compiles gradient and update of a step. "auto":
@@ -267,15 +303,24 @@ class DecompositionVAE(keras.Model):
                 metrics, which the objective fixes.
 
         Raises:
-            InputError: A loss or metrics are given.
+            InputError: A loss or metrics are given, or what several replicas cannot do
+                as one does.
         """
-        given = [k for k in ("loss", "metrics", "weighted_metrics") if kwargs.get(k)]
+        fixed = ("loss", "loss_weights", "metrics", "weighted_metrics")
+        given = [name for name in fixed if kwargs.get(name)]
         if given:
             raise InputError(
                 f"compile: the objective is the loss; received {', '.join(given)}, "
                 "leave it out"
             )
+        if jit_compile not in (True, False, "auto"):
+            raise InputError(
+                f"jit_compile: expected True, False or 'auto'; received {jit_compile!r}"
+            )
+        steps = kwargs.get("steps_per_execution", 1)
+        whole_number("steps_per_execution", steps, least=1)
         super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
+        check_replicas(self.distribute_strategy, self.optimizer, steps)
         # Under a strategy the slots cannot be made while a step is traced.
         self.optimizer.build(self.trainable_variables)
         self._steps = Steps(self, self._noise, jit_compile)
@@ -290,6 +335,9 @@ class DecompositionVAE(keras.Model):
 
         Args:
             data: A batch as Keras gives it: x, (x,) or (x, y).
+
+        Raises:
+            InputError: Its x is no tensor of examples, or it has weights.
         """
         x = self._inputs(data)
         share = share_of(x)
@@ -349,20 +397,37 @@ class DecompositionVAE(keras.Model):
         See `BatchBias`, which also prints D of batches beside D of all at the end.
 
         Args:
-            x: Arrays or a data set.
-            y: As of `keras.Model.fit`; unused.
+            x: Arrays [n, *data_shape] or a data set.
+            y: As of `keras.Model.fit`; labels may stay, but are of no use.
             batch_size: As of `keras.Model.fit`.
             epochs: As of `keras.Model.fit`.
             verbose: As of `keras.Model.fit`.
             callbacks: As of `keras.Model.fit`.
-            **kwargs: As of `keras.Model.fit`.
+            **kwargs: As of `keras.Model.fit`, but weights of examples.
+
+        Raises:
+            InputError: Data are of another shape or kind, lie outside the
+                likelihood's support or are not finite (a data set is looked at in
+                its first batch and after each epoch); there are targets or weights.
         """
+        given = {name: kwargs.get(name) for name in ("sample_weight", "class_weight")}
+        refuse_weights("fit", **given)
+        x = self._checked("fit", x, y)
+        if kwargs.get("validation_data") is not None:
+            kwargs["validation_data"] = self._checked_validation(
+                kwargs["validation_data"]
+            )
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = list(tf.nest.flatten(callbacks or []))
             known = any(isinstance(callback, BatchBias) for callback in callbacks)
             # Several passes make an epoch, or one of no known length.
             if not known and kwargs.get("steps_per_epoch") is None:
                 callbacks.append(BatchBias(x))
+            callbacks.insert(0, DataGuard(x, self._form))
+            for callback in callbacks:
+                _set_direction(callback)
+        if isinstance(x, tf.data.Dataset) or is_one_pass(x):
+            kwargs.setdefault("shuffle", False)  # else Keras warns that it does not
         return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
 
     def evaluate(
@@ -371,29 +436,77 @@ class DecompositionVAE(keras.Model):
         """Evaluates as Keras does, then D once on the whole set.
 
         Args:
-            x: Arrays or a data set that can be read twice.
+            x: As of `evaluate_with_errors`.
             *args: As of `keras.Model.evaluate`.
-            return_dict: Whether to return a dictionary instead of a list.
-            **kwargs: As of `keras.Model.evaluate`.
+            return_dict: Whether to return a dictionary instead of a list, which is in
+                the order of `metrics_names`.
+            **kwargs: As of `keras.Model.evaluate`, but weights of examples.
+
+        Raises:
+            InputError: As of `evaluate_with_errors`.
         """
         estimates = self.evaluate_with_errors(x, *args, **kwargs)
         logs = {name: estimate.value for name, estimate in estimates.items()}
         return logs if return_dict else list(logs.values())
 
     def evaluate_with_errors(
-        self, x: Any = None, *args: Any, **kwargs: Any
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        **kwargs: Any,
     ) -> dict[str, Estimate]:
         """Returns the terms' means over the data with standard errors, by name.
 
         Errors of the per-example terms are over examples; that of D is over its 10
-        draws, given these examples and this model.
+        draws, given these examples and this model. With `steps` all numbers are of
+        the rows of so many first batches, each once where data are read without end.
 
         Args:
-            x: Arrays or a data set that can be read twice.
-            *args: As of `keras.Model.evaluate`.
+            x: Arrays [n, *data_shape] or a data set, which D reads a second time.
+            y: As of `keras.Model.evaluate`; of no use.
+            batch_size: As of `keras.Model.evaluate`.
+            verbose: As of `keras.Model.evaluate`.
+            sample_weight: Refused.
+            steps: Batches to use; None uses all.
+            callbacks: As of `keras.Model.evaluate`.
             **kwargs: As of `keras.Model.evaluate`.
+
+        Raises:
+            InputError: The data are not usable, as of `fit`, or can be read once only
+                where D is wanted.
         """
-        super().evaluate(x, *args, return_dict=True, **kwargs)
+        refuse_weights("evaluate", sample_weight=sample_weight)
+        x = self._checked("evaluate", x, y)
+        if steps is not None:
+            steps = whole_number("steps", steps, least=1)
+            batches = first_batches(x, batch_size, steps)
+            x, y, batch_size = np.concatenate(batches), None, len(batches[0])
+            kwargs.pop("_use_cached_eval_dataset", None)  # Keras's: other rows
+        if self.divergence is not None and is_one_pass(x):
+            raise InputError(
+                "evaluate: expected data that can be read again, for D of the whole "
+                f"set; received a {type(x).__name__}, pass a data set or an array"
+            )
+        super().evaluate(
+            x,
+            y,
+            batch_size,
+            verbose,
+            callbacks=callbacks,
+            return_dict=True,
+            **kwargs,
+        )
+        refuse_empty("evaluate", self.examples_seen())
+        outside = self.examples_outside_support()
+        if outside:
+            guard = DataGuard(x, self._form)
+            guard.set_model(self)
+            guard.refuse("evaluate", outside)
         estimates = self._means.estimates()
         if self.divergence is None:
             return estimates
@@ -407,6 +520,73 @@ class DecompositionVAE(keras.Model):
             error = np.hypot(loss.standard_error, alpha * divergence.standard_error)
             estimates["loss"] = Estimate(loss.value - added, float(error), loss.n)
         return {**estimates, "divergence": divergence}
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+        """Returns posterior means [n, latent_dim].
+
+        Args:
+            x: Arrays [n, *data_shape] or a data set.
+            *args: As of `keras.Model.predict`.
+            **kwargs: As of `keras.Model.predict`.
+
+        Raises:
+            InputError: The data are of another shape or kind.
+        """
+        x = checked_data("predict", x, None, self._form)
+        return super().predict(x, *args, **kwargs)
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Takes one step and returns the logs of its batch, as `fit` gives them.
+
+        Args:
+            x: [batch, *data_shape].
+            y: Of no use.
+            sample_weight: Refused.
+            class_weight: Refused.
+            return_dict: As of `evaluate`.
+
+        Raises:
+            InputError: As of `fit`.
+        """
+        refuse_weights(
+            "train_on_batch", sample_weight=sample_weight, class_weight=class_weight
+        )
+        x = self._checked("train_on_batch", x, y)
+        logs = super().train_on_batch(x, return_dict=True)
+        return logs if return_dict else [logs[name] for name in self.metrics_names]
+
+    def test_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Returns what `evaluate` does for one batch, D included.
+
+        Args:
+            x: [batch, *data_shape].
+            y: Of no use.
+            sample_weight: Refused.
+            return_dict: As of `evaluate`.
+
+        Raises:
+            InputError: As of `evaluate`.
+        """
+        given = {"sample_weight": sample_weight, "return_dict": return_dict}
+        return self.evaluate(x, y, batch_size=len(x), verbose=0, **given)
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """Names of the logs, in the order of `evaluate`."""
+        return self._means.names
 
     def divergence_by_size(self, x: Any, batch_size: int) -> tuple[Estimate, Estimate]:
         """Returns D of batches (a mean), and of all examples at once (10 draws).
@@ -423,12 +603,52 @@ class DecompositionVAE(keras.Model):
         """Returns the number of examples behind the present means."""
         return int(self._means.count.numpy())
 
+    def examples_outside_support(self) -> int:
+        """Returns how many of them lie outside the likelihood's support."""
+        return int(self._means.outside.numpy())
+
     @staticmethod
     def number(variable: keras.Variable) -> float:
         """Returns a scalar weight's value now, under a strategy too."""
         return float(tf.convert_to_tensor(variable.value))
 
     # -- saving ------------------------------------------------------------------------
+
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Saves as Keras does, in its own format.
+
+        Args:
+            filepath: Ends in `.keras`.
+            *args: As of `keras.Model.save`.
+            **kwargs: As of `keras.Model.save`.
+
+        Raises:
+            InputError: The path has another ending, or the divergence cannot be saved.
+        """
+        if Path(filepath).suffix != ".keras":
+            raise InputError(
+                f"save: expected a path that ends in .keras; received {filepath}, of a "
+                "format that keeps no priors and heads; for serving there is "
+                "tf_decomp.export_saved_model"
+            )
+        self.get_config()  # refuses before Keras has made the file
+        super().save(filepath, *args, **kwargs)
+
+    def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Exports `call`, x -> posterior means, as Keras does.
+
+        `tf_decomp.export_saved_model` gives all signatures: scales, decoder, prior.
+
+        Args:
+            filepath: As of `keras.Model.export`.
+            *args: As of `keras.Model.export`.
+            **kwargs: As of `keras.Model.export`.
+        """
+        if kwargs.get("input_signature") is None:
+            shape, dtype = (None, *self.data_shape), self.variable_dtype
+            kwargs["input_signature"] = [keras.InputSpec(dtype=dtype, shape=shape)]
+        self(np.zeros([1, *self.data_shape]))  # Keras exports what was called
+        super().export(filepath, *args, **kwargs)
 
     def get_compile_config(self) -> dict[str, Any]:
         """Returns the arguments of `compile`."""
@@ -449,7 +669,7 @@ class DecompositionVAE(keras.Model):
             "prior": save(self.prior),
             "alpha": self.number(self.alpha),
             "beta": self.number(self.beta),
-            "divergence": None if self.divergence is None else save(self.divergence),
+            "divergence": _saved_divergence(self.divergence),
             "num_samples": self.num_samples,
             "seed": self.seed,
         }
@@ -476,19 +696,38 @@ class DecompositionVAE(keras.Model):
                 f"received {prior.dtype.name}, convert its parameters"
             )
         likelihood = self.decode(np.zeros([1, latent_dim]))
-        self._data_shape = _check_output("decoder", likelihood, None)
-        posterior = self.encode(np.zeros([1, *self._data_shape]))
+        shape = _check_output("decoder", likelihood, None)
+        self._form = DataForm(shape, support_of(likelihood))
+        posterior = self.encode(np.zeros([1, *shape]))
         _check_output("encoder", posterior, (latent_dim,))
         return posterior
 
     def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
         """Does nothing: all is built, and Keras would average batches of two sizes."""
 
-    def _inputs(self, data: Any) -> tf.Tensor:
-        return self._cast(keras.utils.unpack_x_y_sample_weight(data)[0])
+    def _checked(self, name: str, x: Any, y: Any) -> Any:
+        """Returns data for Keras, checked as far as that is possible before a pass."""
+        x = checked_data(name, x, y, self._form)
+        check_values(name, x, self._form, self)
+        return x
 
-    def _cast(self, values: Any) -> tf.Tensor:
-        return tf.cast(tf.convert_to_tensor(values), self.variable_dtype)
+    def _checked_validation(self, data: Any) -> Any:
+        """Returns `validation_data` of Keras, checked."""
+        if not isinstance(data, tuple):
+            return self._checked("validation_data", data, None)
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        refuse_weights("validation_data", sample_weight=weights)
+        return (self._checked("validation_data", x, y), *data[1:])
+
+    def _inputs(self, data: Any) -> tf.Tensor:
+        """Returns x of a batch, and counts what of it is outside the support."""
+        x, support = self._examples(batch_input(data)), self._form.support
+        if support.is_bounded:
+            self._means.count_outside(count_outside(x, support))
+        return x
+
+    def _examples(self, x: Any) -> tf.Tensor:
+        return as_tensor("x", x, self.data_shape, self.variable_dtype)
 
     def _counter(self, name: str) -> keras.Variable:
         return self.add_weight(
@@ -501,14 +740,46 @@ class DecompositionVAE(keras.Model):
         )
 
     def _weight(self, name: str, value: float) -> keras.Variable:
-        return self.add_weight(
-            shape=(),
-            initializer=keras.initializers.Constant(value),
-            trainable=False,
-            autocast=False,
-            aggregation="only_first_replica",
-            name=name,
-        )
+        """Makes a weight of the objective, which refuses what is not usable."""
+
+        def check(value: float) -> None:
+            if real_number(name, value, least=0) > 0 and name == "alpha":
+                _check_weighed(self.divergence, value)
+
+        check(value)
+        with keras.name_scope(self.name, caller=self):
+            return CheckedVariable(
+                keras.initializers.Constant(value),
+                shape=(),
+                dtype=self.variable_dtype,
+                trainable=False,
+                autocast=False,
+                aggregation="only_first_replica",
+                name=name,
+                check=check,
+            )
+
+
+class CheckedVariable(keras.Variable):
+    """A variable that refuses numbers which it must not hold, where they are known.
+
+    Args:
+        *args: As of `keras.Variable`.
+        check: Raises for a number that is refused.
+        **kwargs: As of `keras.Variable`.
+    """
+
+    def __init__(
+        self, *args: Any, check: Callable[[float], None], **kwargs: Any
+    ) -> None:
+        self._check = check
+        super().__init__(*args, **kwargs)
+
+    def assign(self, value: Any) -> Any:
+        """Assigns a number, if it passes the check (or is known in a graph only)."""
+        if not tf.is_symbolic_tensor(value):
+            self._check(value)
+        return super().assign(value)
 
 
 def _check_output(
@@ -519,7 +790,8 @@ def _check_output(
     if event is not None:
         wanted = f"{list(event)} (the prior has latent_dim={event[0]})"
     if not isinstance(output, tfd.Distribution):
-        received = f"a {type(output).__name__}"
+        head = "a NormalPosterior" if network == "encoder" else "a NormalLikelihood"
+        received = f"a {type(output).__name__}, add {head} head"
     else:
         received = f"batch {output.batch_shape} and event {output.event_shape}"
         shape = tuple(output.event_shape.as_list())
@@ -534,32 +806,57 @@ def _check_output(
 def _mean_or_sample(
     likelihood: tfd.Distribution, sample: bool, seed: int | None
 ) -> tf.Tensor:
-    if not sample:
+    if sample:
+        return likelihood.sample(seed=stateless_seed(seed, stream=1))
+    try:
         return likelihood.mean()
-    return likelihood.sample(seed=stateless_seed(seed, stream=1))
+    except NotImplementedError:
+        raise InputError(
+            f"sample=False gives the likelihood's mean, which {likelihood.name} has "
+            "not; pass sample=True"
+        ) from None
 
 
-def _check_numbers(alpha: float, beta: float, num_samples: int) -> None:
-    for name, value in (("alpha", alpha), ("beta", beta)):
-        if not (np.isfinite(value) and value >= 0):
-            raise InputError(f"{name} must be >= 0 and finite; received {value}")
-    if num_samples < 1:
-        raise InputError(f"num_samples must be >= 1; received {num_samples}")
+def _set_direction(callback: Any) -> None:
+    """Says whether what a callback monitors shall rise or fall, if it does not know.
+
+    Keras knows that of its own losses and metrics; by default its plateau callback
+    takes every other number for a loss.
+    """
+    monitored = str(getattr(callback, "monitor", "")).removeprefix("val_")
+    if monitored in LOGS and getattr(callback, "mode", None) == "auto":
+        callback.mode = "max" if monitored in ("elbo", "log_likelihood") else "min"
 
 
 def _find_divergence(
-    divergence: str | Callable[..., tf.Tensor] | None, alpha: float
+    divergence: str | Callable[..., tf.Tensor] | None,
 ) -> Callable[..., tf.Tensor] | None:
-    if divergence is None and alpha > 0:
-        raise InputError(
-            f"alpha={alpha} weighs a divergence, but none is given; choose one of "
-            f"{sorted(DIVERGENCES)} or set alpha to 0"
-        )
     if divergence is None or callable(divergence):
         return divergence
-    if divergence not in DIVERGENCES:
+    if not isinstance(divergence, str) or divergence not in DIVERGENCES:
         raise InputError(
             f"divergence: expected one of {sorted(DIVERGENCES)} or a callable; "
             f"received {divergence!r}"
         )
     return DIVERGENCES[divergence]
+
+
+def _saved_divergence(divergence: Callable[..., tf.Tensor] | None) -> Any:
+    """Returns what Keras loads a divergence from, if it can."""
+    named = getattr(divergence, "__name__", "") != "<lambda>"
+    with contextlib.suppress(TypeError, ValueError):
+        if named:
+            return keras.saving.serialize_keras_object(divergence)
+    raise InputError(
+        "divergence: Keras saves named functions and classes with get_config only; "
+        f"received {divergence!r:.80}, name it and register it with "
+        "keras.saving.register_keras_serializable"
+    )
+
+
+def _check_weighed(divergence: Callable[..., tf.Tensor] | None, alpha: float) -> None:
+    if divergence is None:
+        raise InputError(
+            f"alpha={alpha} weighs a divergence, but none is given; choose one of "
+            f"{sorted(DIVERGENCES)} or set alpha to 0"
+        )

@@ -3,8 +3,19 @@
 
 from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
+
+from tf_decomp.errors import InputError
+
+# What Keras's optimizers do to the gradient of each replica before they add them up.
+_OF_EACH_REPLICA = (
+    "clipnorm",
+    "clipvalue",
+    "global_clipnorm",
+    "gradient_accumulation_steps",
+)
 
 
 class Share(NamedTuple):
@@ -67,6 +78,41 @@ def gather_posterior(posterior: tfd.Distribution) -> tfd.Distribution:
     params = tf.nest.flatten(posterior, expand_composites=True)
     gathered = [replicas.all_gather(param, axis=0) for param in params]
     return tf.nest.pack_sequence_as(posterior, gathered, expand_composites=True)
+
+
+def check_replicas(
+    strategy: tf.distribute.Strategy, optimizer: keras.optimizers.Optimizer, steps: int
+) -> None:
+    """Refuses what several replicas would do otherwise than one.
+
+    Args:
+        strategy: Of the model.
+        optimizer: Of the model.
+        steps: `steps_per_execution`.
+
+    Raises:
+        InputError: There are several replicas, and such a setting.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    given = [name for name in _OF_EACH_REPLICA if getattr(inner, name, None)]
+    if given:
+        raise InputError(
+            f"compile: {', '.join(given)} would act on the gradient of each replica "
+            "and not on their sum, another run than on one; leave it out, or train on "
+            "one replica"
+        )
+    if getattr(inner, "ema_overwrite_frequency", None):
+        raise InputError(
+            "compile: ema_overwrite_frequency fails in Keras under several replicas; "
+            "leave it out: the averages replace the weights when training ends"
+        )
+    if steps > 1:
+        raise InputError(
+            f"compile: steps_per_execution={steps} under several replicas fails in "
+            "Keras; leave it at 1"
+        )
 
 
 def stack_over_workers(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

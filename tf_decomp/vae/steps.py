@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tf_decomp.errors import InputError
 from tf_decomp.tracing import compiled
 from tf_decomp.vae.noise import StepNoise
 from tf_decomp.vae.replicas import Share, share_of
@@ -110,12 +111,10 @@ class Steps:
         model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         model.add_to_means(terms)
 
-    @tf.autograph.experimental.do_not_convert  # called by `several_steps`
     def _draw(self, data: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         batch = self._model.draw_batch(data)
         return batch.x, batch.noise, batch.prior_noise
 
-    @tf.autograph.experimental.do_not_convert  # called by `several_steps`
     def _take_several(self, count: tf.Tensor, *arrays: tf.Tensor) -> None:
         updates = functools.partial(self._compiled_updates, count, *arrays)
         self._with_divergence_while_weighted(updates)
@@ -160,6 +159,22 @@ def several_steps(
         otherwise: The function for iterators that are not of `tf.data`.
     """
 
+    # AutoGraph would hand an error on as one of its own, of many lines.
+    refused: list[InputError] = []
+
+    def noting(call: Callable[..., Any]) -> Callable[..., Any]:
+        @tf.autograph.experimental.do_not_convert
+        def noted(*args: Any) -> Any:
+            try:
+                return call(*args)
+            except InputError as error:
+                refused.append(error)
+                raise
+
+        return noted
+
+    draw, take = noting(draw), noting(take)
+
     def take_one_size(
         iterator: Any, optional: Any, done: tf.Tensor
     ) -> tuple[Any, tf.Tensor]:
@@ -203,7 +218,12 @@ def several_steps(
     def function(iterator: Any) -> Any:
         if not isinstance(iterator, tf.data.Iterator):
             return otherwise(iterator)
-        done, logs = take_steps(iterator)
+        try:
+            done, logs = take_steps(iterator)
+        except Exception:
+            if refused:
+                raise refused.pop() from None
+            raise
         if done == 0:
             raise StopIteration
         return logs

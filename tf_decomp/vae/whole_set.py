@@ -4,7 +4,7 @@
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,8 +15,10 @@ from tensorflow_probability import distributions as tfd
 
 from tf_decomp.divergences import DIVERGENCES
 from tf_decomp.estimates import Estimate, mean_estimate
+from tf_decomp.objectives import batch_divergence
 from tf_decomp.sampling import join, stateless_seed
 from tf_decomp.tracing import traced
+from tf_decomp.vae.inputs import batches_of, is_array, is_one_pass
 from tf_decomp.vae.noise import EVALUATED_DIVERGENCE
 
 _MAX_EXAMPLES = 10_000
@@ -96,13 +98,13 @@ class SetDivergence:
 
         Of an array, the first of a seeded order; of a data set, as they come.
         """
-        if hasattr(x, "shape"):
-            rng = np.random.default_rng(self._model.seed)
+        if is_array(x):
+            rng = np.random.default_rng(abs(self._model.seed))
             order = rng.permutation(len(x))[:_MAX_EXAMPLES]
             return np.asarray(x)[np.sort(order)]
         batches = [np.zeros([0, *self._model.data_shape], np.float32)]
-        for batch in x:
-            batches.append(np.asarray(batch[0] if isinstance(batch, tuple) else batch))
+        for rows in batches_of(x):
+            batches.append(rows)
             if sum(map(len, batches)) >= _MAX_EXAMPLES:
                 break
         return np.concatenate(batches)[:_MAX_EXAMPLES]
@@ -113,7 +115,9 @@ class SetDivergence:
         prior, n = model.prior.distribution, posterior.batch_shape_tensor()[0]
         latents = posterior.sample(seed=tf.random.fold_in(seed, 0))
         prior_samples = prior.sample(n, seed=tf.random.fold_in(seed, 1))
-        return model.divergence(posterior, prior, latents, prior_samples)
+        return batch_divergence(
+            model.divergence, posterior, prior, latents, prior_samples
+        )
 
 
 def is_small_batch(
@@ -171,7 +175,7 @@ class BatchBias(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         """Prints both values of D where a warning came."""
-        readable = not isinstance(self._x, Iterator)  # and not used up
+        readable = not is_one_pass(self._x)
         if self._batch_size and readable and self.params["verbose"]:
             batches, everything = self.model.divergence_by_size(
                 self._x, self._batch_size

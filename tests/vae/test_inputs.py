@@ -1,0 +1,787 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What enters a model is obeyed, or refused in one line that says what to do."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+from cases import DATA_DIM, LATENT_DIM, make_vae
+
+import tf_decomp
+from tf_decomp.errors import InputError
+from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from tf_decomp.posteriors import NormalPosterior
+from tf_decomp.priors import NormalPrior
+from tf_decomp.vae import DecompositionVAE
+
+tfd = tfp.distributions
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't"),
+    pytest.mark.filterwarnings("ignore:Your input ran out of data"),
+]
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(20, DATA_DIM)).astype(np.float32)
+IMAGES = RNG.uniform(size=(6, 16, 16, 1)).astype(np.float32)
+
+
+def compiled_vae(**kwargs: Any) -> DecompositionVAE:
+    vae = make_vae(**kwargs)
+    vae.compile(keras.optimizers.SGD(1e-2))
+    return vae
+
+
+def image_vae(likelihood: str = "bernoulli") -> DecompositionVAE:
+    return compiled_vae(
+        encoder=ConvEncoder(LATENT_DIM, filters=(4, 4), hidden=()),
+        decoder=ConvDecoder((16, 16, 1), (4, 4), (), likelihood=likelihood),
+    )
+
+
+def one_number_vae() -> DecompositionVAE:
+    return compiled_vae(decoder=MLPDecoder(1, (4,)))
+
+
+def as_dataset(x: Any, size: int = 5) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices(x).batch(size)
+
+
+def of_unknown_shape(x: np.ndarray) -> tf.data.Dataset:
+    def rows() -> Iterator[np.ndarray]:
+        yield from np.split(x, 4)
+
+    return tf.data.Dataset.from_generator(rows, tf.float32)
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of 5 of arrays."""
+
+    def __init__(self, *arrays: Any) -> None:
+        super().__init__()
+        self._arrays = arrays
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Any:
+        return tuple(a[5 * index : 5 * index + 5] for a in self._arrays)
+
+
+def as_generator(x: np.ndarray) -> Iterator[np.ndarray]:
+    yield from np.split(x, 4)
+
+
+def one_line(error: pytest.ExceptionInfo[InputError], *parts: str) -> None:
+    message = str(error.value)
+    assert "\n" not in message
+    assert len(message) < 400
+    for part in parts:
+        assert part in message
+
+
+METHODS: dict[str, Callable[[DecompositionVAE, Any], Any]] = {
+    "fit": lambda vae, x: vae.fit(x, verbose=0),
+    "evaluate": lambda vae, x: vae.evaluate(x, verbose=0),
+    "predict": lambda vae, x: vae.predict(x, verbose=0),
+    "encode": lambda vae, x: vae.encode(x),
+    "call": lambda vae, x: vae(x),
+    "reconstruct": lambda vae, x: vae.reconstruct(x),
+    "train_on_batch": lambda vae, x: vae.train_on_batch(x),
+    "test_on_batch": lambda vae, x: vae.test_on_batch(x),
+    "bound": lambda vae, x: tf_decomp.importance_weighted_bound(vae, x, 2),
+    "marginal": lambda vae, x: tf_decomp.metrics.marginal_log_likelihood(vae, x, 2),
+}
+
+
+# -- shapes ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("make", "x", "advice"),
+    [
+        (one_number_vae, X[:, 0], "pass x[..., None]"),
+        (compiled_vae, X[0], "pass x[None]"),
+        (compiled_vae, X[:, :2], "expected examples [n, 3]"),
+        (compiled_vae, X[:, :1], "expected examples [n, 3]"),
+        (compiled_vae, X[..., None], "pass x.reshape([-1, 3])"),
+        (compiled_vae, X[:3, :1].T, "pass x[None]"),
+        (image_vae, IMAGES[..., 0], "pass x[..., None]"),
+        (image_vae, np.moveaxis(IMAGES, -1, 1), "channels first: move that axis"),
+        (image_vae, IMAGES.reshape(6, -1), "pass x.reshape([-1, 16, 16, 1])"),
+        (image_vae, IMAGES[0], "pass x[None]"),
+        (image_vae, IMAGES[:, :8], "expected examples [n, 16, 16, 1]"),
+    ],
+)
+def test_shapes_are_checked_where_data_enter(
+    make: Any, x: np.ndarray, advice: str, method: str
+) -> None:
+    if x.shape == (1, 3):
+        pytest.skip("a row of three numbers is an example")
+    with pytest.raises(InputError) as error:
+        METHODS[method](make(), x)
+    one_line(error, advice)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        as_dataset,
+        of_unknown_shape,
+        lambda x: Batches(x),
+        as_generator,
+        lambda x: as_dataset(x).map(lambda batch: (batch, batch[:, 0] > 0)),
+        lambda x: as_dataset(x, 20).repeat(),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+def test_shapes_of_data_sets(source: Any, method: str) -> None:
+    with pytest.raises(InputError) as error:
+        METHODS[method](one_number_vae(), source(X))
+    one_line(error, "expected examples [n, 1]")
+    with pytest.raises(InputError) as error:
+        METHODS[method](one_number_vae(), of_unknown_shape(X[:, 0]))
+    one_line(error, "expected examples [n, 1]", "x[..., None]")
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_step_itself_refuses_what_fit_could_not_see(steps: int) -> None:
+    vae = make_vae()
+    vae.compile("sgd", steps_per_execution=steps)
+    keras_fit = super(DecompositionVAE, vae).fit
+    with pytest.raises(InputError) as error:
+        keras_fit(as_dataset(X[:, :2]), verbose=0, shuffle=False)
+    one_line(error, "x: expected examples [n, 3]; received shape")
+
+
+def test_latents_are_checked() -> None:
+    for bad in (np.zeros(LATENT_DIM), np.zeros([4, 5]), np.zeros([1, 4, LATENT_DIM])):
+        with pytest.raises(InputError, match=r"latents: expected examples \[n, 2\]"):
+            make_vae().decode(bad)
+
+
+def test_one_number_a_datum_has_the_same_loss_as_its_column() -> None:
+    vae = one_number_vae()
+    column = X[:, :1]
+    expected = vae.evaluate(column, verbose=0)
+    np.testing.assert_allclose(
+        vae.evaluate(as_dataset(column, 20), verbose=0), expected
+    )
+
+
+# -- kinds of data --------------------------------------------------------------------
+
+SPARSE = tf.sparse.from_dense(X)
+STRUCTURES: dict[str, tuple[Any, str]] = {
+    "dict": ({"image": X, "label": X}, "batch['image']"),
+    "data set of dicts": (as_dataset({"image": X, "label": X}), "batch['image']"),
+    "two inputs": ([X, X[:, :2]], "a list of 2"),
+    "two inputs of one shape": ([X, X], "a list of 2"),
+    "a tuple": ((X, X), "a tuple of 2"),
+    "rows in lists": (X.tolist(), "a list of 20"),
+    "data set of two inputs": (as_dataset(((X, X), X)), "a tuple of 2"),
+    "sparse": (as_dataset(SPARSE), "sparse.to_dense"),
+    "ragged": (
+        as_dataset(tf.ragged.constant([[1.0], [1.0, 2.0]])),
+        "its to_tensor does",
+    ),
+    "strings": (np.full([20, DATA_DIM], "1.0"), "values of type string"),
+    "objects": (np.full([20, DATA_DIM], "a", object), "expected"),
+    "complex": (X.astype(np.complex64), "values of type complex64"),
+    "data set of strings": (as_dataset(np.full([20, 3], "a")), "type string"),
+    "none": (None, "received none"),
+    "no rows": (X[:0], "at least one example"),
+    "no batches": (as_dataset(X).take(0), "at least one"),
+    "a name": ("x.npy", "pass an array"),
+    "four parts": (as_dataset((X, X, X, X)), "a tuple of 4"),
+}
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_other_structures_are_refused_by_name(name: str, method: str) -> None:
+    data, part = STRUCTURES[name]
+    with pytest.raises(InputError) as error:
+        METHODS[method](compiled_vae(), data)
+    one_line(error, part)
+
+
+def test_what_keras_takes_still_passes() -> None:
+    vae = compiled_vae()
+    labels = (X[:, 0] > 0).astype(np.int64)
+    expected = vae.evaluate(X, batch_size=5, verbose=0)
+    for data in (
+        as_dataset(X),
+        as_dataset((X,)),
+        as_dataset((X, labels)),
+        as_dataset((X, np.eye(2, dtype=np.float32)[labels])),
+        Batches(X),
+        Batches(X, labels),
+        as_generator(X),
+        tf.constant(X),
+        X.astype(np.float64),
+    ):
+        got = vae.evaluate(
+            data, batch_size=5 if hasattr(data, "shape") else None, verbose=0
+        )
+        np.testing.assert_allclose(got, expected, rtol=1e-6)
+    assert vae.predict(as_generator(X), verbose=0).shape == (20, LATENT_DIM)
+    history = vae.fit(as_generator(X), verbose=0).history
+    assert math.isfinite(history["loss"][0])
+
+
+# -- weights and targets --------------------------------------------------------------
+
+ONES = np.ones(20, np.float32)
+LABELS = (X[:, 0] > 0).astype(np.int64)
+WEIGHTED: dict[str, Callable[[DecompositionVAE], Any]] = {
+    "fit": lambda vae: vae.fit(X, sample_weight=ONES, verbose=0),
+    "fit class": lambda vae: vae.fit(X, LABELS, class_weight={0: 1, 1: 2}, verbose=0),
+    "fit triple": lambda vae: vae.fit(as_dataset((X, LABELS, ONES)), verbose=0),
+    "fit PyDataset": lambda vae: vae.fit(Batches(X, LABELS, ONES), verbose=0),
+    "validation": lambda vae: vae.fit(X, validation_data=(X, LABELS, ONES), verbose=0),
+    "validation triple": lambda vae: vae.fit(
+        X, validation_data=as_dataset((X, LABELS, ONES)), verbose=0
+    ),
+    "evaluate": lambda vae: vae.evaluate(X, sample_weight=ONES, verbose=0),
+    "evaluate triple": lambda vae: vae.evaluate(as_dataset((X, LABELS, ONES))),
+    "train_on_batch": lambda vae: vae.train_on_batch(X, sample_weight=ONES),
+    "train_on_batch class": lambda vae: vae.train_on_batch(
+        X, LABELS, class_weight={0: 1, 1: 2}
+    ),
+    "test_on_batch": lambda vae: vae.test_on_batch(X, sample_weight=ONES),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_weights_of_examples_are_refused(name: str) -> None:
+    with pytest.raises(InputError) as error:
+        WEIGHTED[name](compiled_vae())
+    one_line(error, "expected no weights")
+
+
+NOISY = X + np.float32(0.1)
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        lambda vae: vae.fit(NOISY, X, verbose=0),
+        lambda vae: vae.evaluate(NOISY, X, verbose=0),
+        lambda vae: vae.fit(as_dataset((NOISY, X)), verbose=0),
+        lambda vae: vae.fit(Batches(NOISY, X), verbose=0),
+        lambda vae: vae.fit(X, validation_data=(NOISY, X), verbose=0),
+        lambda vae: vae.fit(X, validation_data=as_dataset((NOISY, X)), verbose=0),
+        lambda vae: vae.train_on_batch(NOISY, X),
+        lambda vae: vae.test_on_batch(NOISY, X),
+    ],
+)
+def test_a_target_other_than_x_is_refused(fit: Any) -> None:
+    with pytest.raises(InputError) as error:
+        fit(compiled_vae())
+    one_line(error, "y has the shape of x and differs from it")
+
+
+def test_x_as_its_own_target_passes() -> None:
+    vae = compiled_vae()
+    expected = vae.evaluate(X, verbose=0)
+    assert vae.evaluate(X, X, verbose=0) == expected
+    assert vae.evaluate(as_dataset((X, X), 20), verbose=0) == expected
+
+
+# -- the numbers of one batch ---------------------------------------------------------
+
+
+def test_on_batch_methods_report_what_evaluate_and_fit_do() -> None:
+    vae = compiled_vae(alpha=2.0, divergence="dimensionwise_mmd")
+    names = ["loss", "elbo", "log_likelihood", "kl", "divergence"]
+    assert vae.metrics_names == names
+    expected = vae.evaluate(X, batch_size=20, verbose=0, return_dict=True)
+    assert list(expected) == names
+    assert vae.test_on_batch(X) == list(expected.values())
+    assert vae.test_on_batch(X, return_dict=True) == expected
+    other = compiled_vae(alpha=2.0, divergence="dimensionwise_mmd")
+    history = other.fit(X, batch_size=20, verbose=0, shuffle=False).history
+    logs = vae.train_on_batch(X)
+    np.testing.assert_allclose(logs, [history[name][0] for name in names], rtol=1e-5)
+
+
+# -- what a likelihood is defined of --------------------------------------------------
+
+OUTSIDE = {
+    "standardised": X,
+    "bytes": RNG.integers(0, 256, (20, DATA_DIM)),
+    "-1 to 1": np.clip(X, -1, 1),
+    "one row": np.where(np.arange(20)[:, None] == 17, np.float32(1.5), np.float32(0.5))
+    * np.ones([1, DATA_DIM], np.float32),
+}
+
+
+def bernoulli_vae(**kwargs: Any) -> DecompositionVAE:
+    return compiled_vae(decoder=MLPDecoder(DATA_DIM, (4,), "bernoulli"), **kwargs)
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch"])
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_arrays_outside_the_support_are_refused(name: str, method: str) -> None:
+    with pytest.raises(InputError) as error:
+        METHODS[method](bernoulli_vae(), OUTSIDE[name])
+    one_line(error, "expected numbers in [0, 1]", "Bernoulli", "of 20 examples")
+    if name == "one row":
+        one_line(error, "x[17] spans 1.5 to 1.5 (1 of 20")
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+@pytest.mark.parametrize("source", [as_dataset, of_unknown_shape, lambda x: Batches(x)])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_data_sets_outside_the_support_are_refused(
+    steps: int, source: Any, method: str
+) -> None:
+    vae = make_vae(decoder=MLPDecoder(DATA_DIM, (4,), "bernoulli"))
+    vae.compile("sgd", steps_per_execution=steps)
+    with pytest.raises(InputError) as error:
+        METHODS[method](vae, source(OUTSIDE["one row"]))
+    one_line(error, "example 17 (batch 3, row 2) spans 1.5 to 1.5", "[0, 1]")
+
+
+def test_the_first_batch_is_enough() -> None:
+    steps = 0
+
+    class Count(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            nonlocal steps
+            steps += 1
+
+    with pytest.raises(InputError, match="example 0 "):
+        bernoulli_vae().fit(
+            as_dataset(np.tile(X, [50, 1])).repeat(),
+            steps_per_epoch=200,
+            verbose=0,
+            callbacks=[Count()],
+        )
+    assert steps == 1
+
+
+class Family(keras.Model):
+    """Independent values of one family, whose numbers do not depend on z."""
+
+    def __init__(self, family: type, **numbers: float) -> None:
+        super().__init__()
+        self._family, self._numbers = family, numbers
+
+    def call(self, z: Any, training: bool = False) -> Any:
+        zeros = tf.zeros([tf.shape(z)[0], DATA_DIM])
+        numbers = {name: zeros + value for name, value in self._numbers.items()}
+        return tfd.Independent(self._family(**numbers), 1)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "inside", "outside"),
+    [
+        (Family(tfd.ContinuousBernoulli, logits=0.0), 1.0, 1.25),
+        (Family(tfd.Beta, concentration1=2.0, concentration0=2.0), 0.5, -0.5),
+        (Family(tfd.Poisson, rate=1.0), 7.0, -1.0),
+        (Family(tfd.Gamma, concentration=1.0, rate=1.0), 7.0, -1.0),
+        (Family(tfd.NegativeBinomial, total_count=3.0, logits=0.0), 7.0, -1.0),
+        (Family(tfd.LogNormal, loc=0.0, scale=1.0), 7.0, -1.0),
+    ],
+)
+def test_supports_of_other_likelihoods(
+    decoder: Any, inside: float, outside: float
+) -> None:
+    vae = compiled_vae(decoder=decoder)
+    x = np.full([20, DATA_DIM], inside, np.float32)
+    assert np.isfinite(vae.evaluate(x, verbose=0)).all()
+    x[3, 1] = outside
+    with pytest.raises(InputError, match=r"x\[3\] spans"):
+        vae.evaluate(x, verbose=0)
+    with pytest.raises(InputError, match="example 3 "):
+        vae.fit(as_dataset(x), verbose=0)
+
+
+def test_grey_values_and_bools_are_inside() -> None:
+    vae = bernoulli_vae()
+    for x in (
+        RNG.uniform(size=X.shape),
+        RNG.uniform(size=X.shape) > 0.5,
+        np.ones(X.shape, np.uint8),
+    ):
+        vae.fit(x, verbose=0)
+
+
+# -- missing and infinite numbers -----------------------------------------------------
+
+BAD_X = X.copy()
+BAD_X[13, 1] = np.nan
+ENDLESS = X.copy()
+ENDLESS[13, 1] = np.inf
+
+
+@pytest.mark.parametrize("x", [BAD_X, ENDLESS])
+@pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch"])
+def test_arrays_that_are_not_finite_are_refused_before_any_step(
+    method: str, x: np.ndarray
+) -> None:
+    vae = compiled_vae()
+    before = [w.numpy() for w in vae.trainable_variables]
+    with pytest.raises(InputError) as error:
+        METHODS[method](vae, x)
+    one_line(error, "x[13] holds NaN or infinity (1 of 20 examples do)")
+    for weight, old in zip(vae.trainable_variables, before, strict=True):
+        np.testing.assert_array_equal(weight, old)
+
+
+@pytest.mark.parametrize("source", [as_dataset, lambda x: Batches(x)])
+def test_data_sets_that_are_not_finite_stop_training(source: Any) -> None:
+    with pytest.raises(InputError) as error:
+        compiled_vae().fit(source(BAD_X), epochs=5, verbose=0)
+    one_line(error, "example 13 (batch 2, row 3) holds NaN or infinity")
+
+
+def test_a_loss_that_overflows_is_told_once() -> None:
+    vae = make_vae()
+    vae.compile(keras.optimizers.SGD(1e30))
+    with pytest.warns(UserWarning, match="the loss is not finite") as told:
+        vae.fit(X, batch_size=5, epochs=4, verbose=0)
+    assert sum("not finite" in str(w.message) for w in told) == 1
+
+
+class MaskedNormal(tfd.Normal):
+    """Missing numbers count nothing."""
+
+    def _log_prob(self, value: Any) -> Any:
+        missing = tf.math.is_nan(value)
+        known = tf.where(missing, tf.zeros_like(value), value)
+        return tf.where(missing, 0.0, super()._log_prob(known))
+
+
+class MaskingEncoder(keras.Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense, self.head = keras.layers.Dense(4), NormalPosterior(LATENT_DIM)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return self.head(self.dense(tf.where(tf.math.is_nan(x), 0.0, x)))
+
+
+class MaskedDecoder(keras.Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = keras.layers.Dense(DATA_DIM)
+
+    def call(self, z: Any, training: bool = False) -> Any:
+        return tfd.Independent(MaskedNormal(self.dense(z), 1.0), 1)
+
+
+def test_a_likelihood_that_masks_missing_numbers_takes_them() -> None:
+    vae = compiled_vae(encoder=MaskingEncoder(), decoder=MaskedDecoder())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        history = vae.fit(BAD_X, batch_size=5, epochs=2, verbose=0).history
+        vae.fit(as_dataset(BAD_X), verbose=0)
+    assert np.isfinite(history["loss"]).all()
+    assert np.isfinite(vae.evaluate(BAD_X, verbose=0)).all()
+
+
+# -- part of the data -----------------------------------------------------------------
+
+
+def steps_case(name: str) -> tuple[Any, dict[str, Any], np.ndarray]:
+    """Returns data, arguments of evaluate and the rows that all numbers are of."""
+    far = np.concatenate([X[:5], X[5:] + 20])
+    cases: dict[str, tuple[Any, dict[str, Any], np.ndarray]] = {
+        "data set": (as_dataset(far), {"steps": 1}, far[:5]),
+        "array": (far, {"steps": 2, "batch_size": 5}, far[:10]),
+        "repeated": (as_dataset(far).repeat(), {"steps": 8}, far),
+        "part of a repeated": (as_dataset(far).repeat(), {"steps": 2}, far[:10]),
+        "PyDataset": (Batches(far), {"steps": 3}, far[:15]),
+        "generator": (as_generator(far), {"steps": 2}, far[:10]),
+    }
+    return cases[name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["data set", "array", "repeated", "part of a repeated", "PyDataset", "generator"],
+)
+def test_terms_and_divergence_of_some_steps_are_of_the_same_rows(name: str) -> None:
+    vae = compiled_vae(alpha=2.0, divergence="dimensionwise_mmd")
+    data, kwargs, rows = steps_case(name)
+    got = vae.evaluate_with_errors(data, verbose=0, **kwargs)
+    expected = vae.evaluate_with_errors(rows, batch_size=5, verbose=0)
+    assert [e.n for e in got.values()] == [len(rows)] * 5
+    for key, estimate in expected.items():
+        np.testing.assert_allclose(got[key], estimate, rtol=1e-6, err_msg=key)
+
+
+def test_validation_steps_are_of_the_same_rows_in_every_epoch() -> None:
+    vae = make_vae(alpha=2.0, divergence="dimensionwise_mmd")
+    vae.compile(keras.optimizers.SGD(0.0))
+    far = np.concatenate([X[:5], X[5:] + 20])
+    history = vae.fit(
+        X,
+        epochs=3,
+        verbose=0,
+        validation_data=as_dataset(far).repeat(),
+        validation_steps=1,
+    ).history
+    expected = vae.evaluate(far[:5], verbose=0, return_dict=True)
+    for key, value in expected.items():
+        np.testing.assert_allclose(history[f"val_{key}"], [value] * 3, rtol=1e-6)
+
+
+def test_data_of_one_pass_are_refused_before_it() -> None:
+    vae = compiled_vae(alpha=2.0, divergence="dimensionwise_mmd")
+    read = 0
+
+    def batches() -> Iterator[np.ndarray]:
+        nonlocal read
+        for rows in np.split(X, 4):
+            read += 1
+            yield rows
+
+    with pytest.raises(InputError) as error:
+        vae.evaluate(batches(), verbose=0)
+    one_line(error, "read again", "generator")
+    assert read == 1  # to see its shape
+    with pytest.raises(InputError, match="read again"):
+        vae.evaluate(iter(as_dataset(X)), verbose=0)
+
+
+def test_fewer_batches_than_steps_are_told() -> None:
+    with pytest.warns(UserWarning, match="4 batches, fewer than steps=9"):
+        compiled_vae().evaluate(as_dataset(X), steps=9, verbose=0)
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1.5, True])
+def test_steps_are_checked(steps: Any) -> None:
+    with pytest.raises(InputError, match="steps must be"):
+        compiled_vae().evaluate(X, steps=steps, verbose=0)
+
+
+# -- numbers --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [-1.0, math.nan, math.inf, "1", None, True, 1j])
+@pytest.mark.parametrize("name", ["alpha", "beta"])
+def test_weights_of_the_objective_refuse_other_numbers(name: str, bad: Any) -> None:
+    vae = make_vae(alpha=1.0, divergence="inclusive_kl")
+    with pytest.raises(InputError, match=f"{name} must be"):
+        setattr(vae, name, bad)
+    with pytest.raises(InputError, match=f"{name} must be"):
+        getattr(vae, name).assign(bad)
+    with pytest.raises(InputError, match=f"{name} must be"):
+        make_vae(divergence="inclusive_kl", **{name: bad})
+    assert vae.number(getattr(vae, name)) == 1.0
+
+
+def test_alpha_needs_a_divergence_when_it_is_assigned_too() -> None:
+    vae = make_vae()
+    for assign in (
+        lambda: setattr(vae, "alpha", 5.0),
+        lambda: vae.alpha.assign(5.0),
+        lambda: vae.alpha.assign_add(5.0),
+    ):
+        with pytest.raises(InputError, match="none is given"):
+            assign()
+    vae.alpha = 0.0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: make_vae().generate(True), "n must be a whole number"),
+        (lambda: make_vae().generate(1.5), "n must be a whole number"),
+        (lambda: make_vae().generate(-1), "n must be >= 0"),
+        (lambda: make_vae().generate("3"), "n must be a whole number"),
+        (lambda: make_vae(seed=0.5), "seed must be a whole number"),
+        (lambda: make_vae(seed=2**40), "seed must be <="),
+        (lambda: make_vae(num_samples=1.5), "num_samples must be a whole number"),
+        (lambda: make_vae(num_samples=True), "num_samples must be a whole number"),
+        (lambda: make_vae(divergence=["inclusive_kl"]), "divergence: expected one of"),
+        (lambda: make_vae().compile(steps_per_execution=0), "steps_per_execution"),
+        (lambda: make_vae().compile(jit_compile="yes"), "jit_compile: expected"),
+        (lambda: make_vae().compile(loss_weights=[2.0]), "received loss_weights"),
+    ],
+)
+def test_numbers_of_calls_are_checked(make: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 1, 1.0, "D", lambda: tf.zeros(3), lambda: tf.zeros([], tf.float64)],
+)
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+def test_a_divergence_must_give_one_number(method: str, value: Any) -> None:
+    def wrong(posterior: Any, prior: Any, latents: Any, prior_samples: Any) -> Any:
+        return value() if callable(value) else value
+
+    vae = compiled_vae(alpha=1.0, divergence=wrong)
+    with pytest.raises(InputError) as error:
+        METHODS[method](vae, X)
+    one_line(error, "divergence: expected one float32 number")
+
+
+class Categories(keras.Model):
+    """Three categorical numbers a datum."""
+
+    def call(self, z: Any, training: bool = False) -> Any:
+        logits = tf.zeros([tf.shape(z)[0], DATA_DIM, 4]) + z[:, :1, None]
+        return tfd.Independent(tfd.Categorical(logits, dtype=tf.float32), 1)
+
+
+def test_categories_have_no_mean() -> None:
+    vae = compiled_vae(decoder=Categories())
+    for make in (vae.generate, lambda n: vae.reconstruct(X[:n])):
+        with pytest.raises(InputError, match="sample=True"):
+            make(2)
+    assert vae.generate(2, sample=True).shape == (2, DATA_DIM)
+
+
+# -- several replicas -----------------------------------------------------------------
+
+TWO = {
+    "clipnorm": {"clipnorm": 1e-2},
+    "clipvalue": {"clipvalue": 1e-2},
+    "global_clipnorm": {"global_clipnorm": 1e-2},
+    "gradient_accumulation": {"gradient_accumulation_steps": 2},
+}
+
+
+@pytest.mark.parametrize("name", TWO)
+@pytest.mark.parametrize("scaled", [False, True])
+def test_what_acts_on_a_replicas_gradient_is_refused(name: str, scaled: bool) -> None:
+    with tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]).scope():
+        vae = make_vae()
+        optimizer = keras.optimizers.SGD(1.0, **TWO[name])
+        if scaled:
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        with pytest.raises(InputError) as error:
+            vae.compile(optimizer)
+        one_line(error, next(iter(TWO[name])), "train on one replica")
+    make_vae().compile(keras.optimizers.SGD(1.0, **TWO[name]))
+
+
+def test_overwriting_by_averages_is_refused_under_replicas() -> None:
+    kwargs = {"use_ema": True, "ema_overwrite_frequency": 2}
+    with tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]).scope():
+        with pytest.raises(InputError, match="ema_overwrite_frequency"):
+            make_vae().compile(keras.optimizers.SGD(0.1, **kwargs))
+    make_vae().compile(keras.optimizers.SGD(0.1, **kwargs))
+
+
+def test_several_steps_a_call_are_refused_under_replicas() -> None:
+    with tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]).scope():
+        vae = make_vae()
+        with pytest.raises(InputError, match="steps_per_execution=5"):
+            vae.compile("sgd", steps_per_execution=5)
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"use_ema": True, "ema_momentum": 0.5},
+        {"weight_decay": 0.1},
+        {"momentum": 0.9, "nesterov": True},
+    ],
+)
+def test_what_acts_on_weights_is_the_same_on_two_replicas(
+    kwargs: dict[str, Any],
+) -> None:
+    weights = []
+    for strategy in (
+        tf.distribute.OneDeviceStrategy("/cpu:0"),
+        tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]),
+    ):
+        with strategy.scope():
+            vae = make_vae()
+            vae.compile(keras.optimizers.SGD(0.05, **kwargs), jit_compile=False)
+        vae.fit(X, batch_size=6, epochs=2, shuffle=False, verbose=0)
+        weights.append([w.numpy() for w in vae.trainable_variables])
+    for one, two in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, two, atol=2e-6)
+
+
+# -- as Keras users do ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode"),
+    [
+        ("val_elbo", "max"),
+        ("log_likelihood", "max"),
+        ("val_kl", "min"),
+        ("divergence", "min"),
+        ("loss", "min"),
+    ],
+)
+def test_callbacks_know_the_direction_of_the_logs(monitor: str, mode: str) -> None:
+    callbacks = [
+        keras.callbacks.EarlyStopping(monitor),
+        keras.callbacks.ReduceLROnPlateau(monitor),
+    ]
+    vae = compiled_vae(divergence="dimensionwise_mmd")
+    vae.fit(X, validation_data=(X,), callbacks=callbacks, verbose=0)
+    assert [callback.mode for callback in callbacks] == [mode, mode]
+    told = keras.callbacks.EarlyStopping(monitor, mode="min")
+    vae.fit(X, validation_data=(X,), callbacks=[told], verbose=0)
+    assert told.mode == "min"
+
+
+def test_early_stopping_stops_when_the_elbo_falls() -> None:
+    vae = make_vae()
+    vae.compile(keras.optimizers.SGD(-0.05))  # uphill
+    stop = keras.callbacks.EarlyStopping("elbo", patience=2)
+    history = vae.fit(X, epochs=20, verbose=0, callbacks=[stop]).history
+    assert len(history["elbo"]) == 3
+
+
+@pytest.mark.parametrize("name", ["m.h5", "m.hdf5", "m", "m.weights"])
+def test_other_formats_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError) as error:
+        compiled_vae().save(tmp_path / name)
+    assert "ends in .keras" in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+@keras.saving.register_keras_serializable("test_inputs")
+def named(posterior: Any, prior: Any, latents: Any, prior_samples: Any) -> tf.Tensor:
+    return tf.reduce_mean(latents)
+
+
+def test_only_divergences_that_can_be_loaded_are_saved(tmp_path: Path) -> None:
+    path = tmp_path / "m.keras"
+    for unnamed in (lambda q, p, z, y: tf.reduce_mean(z), partial(named)):
+        with pytest.raises(InputError, match="name it and register it"):
+            compiled_vae(divergence=unnamed).save(path)
+        assert not path.exists()
+    compiled_vae(divergence=named).save(path)
+    assert keras.models.load_model(path).divergence is named
+
+
+def test_keras_export_serves_the_means(tmp_path: Path) -> None:
+    vae = compiled_vae()
+    vae.export(tmp_path / "served", verbose=False)
+    served = tf.saved_model.load(str(tmp_path / "served"))
+    np.testing.assert_allclose(
+        served.serve(tf.constant(X[:5])), vae.predict(X[:5], verbose=0), rtol=1e-6
+    )
+
+
+def test_networks_without_heads_are_told_of_them() -> None:
+    body = keras.Sequential([keras.Input([DATA_DIM]), keras.layers.Dense(2)])
+    with pytest.raises(InputError, match="add a NormalPosterior head"):
+        DecompositionVAE(body, MLPDecoder(DATA_DIM), NormalPrior(LATENT_DIM))
+    body = keras.Sequential([keras.Input([LATENT_DIM]), keras.layers.Dense(3)])
+    with pytest.raises(InputError, match="add a NormalLikelihood head"):
+        DecompositionVAE(MLPEncoder(LATENT_DIM), body, NormalPrior(LATENT_DIM))

@@ -1,0 +1,586 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What enters a model: batches, arrays and data sets, each checked or refused by name.
+
+A model reads one tensor of examples. Whatever else Keras would take for data, and
+would broadcast, drop or average in silence, is refused here in one line.
+"""
+
+import itertools
+import math
+import types
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tf_decomp.errors import InputError
+from tf_decomp.sampling import plain
+
+_ROWS_AT_ONCE = 4096
+_TRIED = 8
+
+_UNIT = (0.0, 1.0)
+_POSITIVE = (0.0, math.inf)
+_RANGES: dict[type, tuple[float, float]] = {
+    tfd.Bernoulli: _UNIT,
+    tfd.ContinuousBernoulli: _UNIT,
+    tfd.Beta: _UNIT,
+    tfd.Kumaraswamy: _UNIT,
+    tfd.LogitNormal: _UNIT,
+    tfd.OneHotCategorical: _UNIT,
+    tfd.RelaxedBernoulli: _UNIT,
+    tfd.Chi2: _POSITIVE,
+    tfd.Exponential: _POSITIVE,
+    tfd.Gamma: _POSITIVE,
+    tfd.Geometric: _POSITIVE,
+    tfd.HalfCauchy: _POSITIVE,
+    tfd.HalfNormal: _POSITIVE,
+    tfd.InverseGamma: _POSITIVE,
+    tfd.LogNormal: _POSITIVE,
+    tfd.NegativeBinomial: _POSITIVE,
+    tfd.Poisson: _POSITIVE,
+    tfd.Weibull: _POSITIVE,
+}
+
+
+class Support(NamedTuple):
+    """The interval of the data that a likelihood is a density or probability of.
+
+    Attributes:
+        low: The least value.
+        high: The largest.
+        family: The likelihood's name.
+    """
+
+    low: float
+    high: float
+    family: str
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there are values outside."""
+        return self.low > -math.inf or self.high < math.inf
+
+
+def support_of(likelihood: tfd.Distribution) -> Support:
+    """Returns the interval that the values of a datum must lie in.
+
+    Of distributions that TFP evaluates outside of it too; subclasses are their
+    authors' own, and unbounded here.
+
+    Args:
+        likelihood: p(x|z) of any latents.
+    """
+    values = plain(likelihood)
+    if type(values) is tfd.Independent:
+        values = plain(values.distribution)
+    family = type(values)
+    return Support(*_RANGES.get(family, (-math.inf, math.inf)), family.__name__)
+
+
+class DataForm(NamedTuple):
+    """What the examples of a model are.
+
+    Attributes:
+        shape: Of one datum.
+        support: Of its values.
+    """
+
+    shape: tuple[int, ...]
+    support: Support
+
+
+# -- batches ---------------------------------------------------------------------------
+
+
+def as_tensor(name: str, values: Any, shape: Sequence[int], dtype: str) -> tf.Tensor:
+    """Returns numbers [n, *shape] as a tensor of the model's type.
+
+    Args:
+        name: What a message calls them.
+        values: A tensor, an array or nested lists.
+        shape: Of one row.
+        dtype: The model's.
+
+    Raises:
+        InputError: They are no numbers, or of another shape.
+    """
+    _refuse_structure(name, values, lists=False)
+    try:
+        tensor = tf.convert_to_tensor(values)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name}: expected numbers [n, {_comma(shape)}]; received {_kind(values)} "
+            f"that is no array of numbers ({_first_line(error)})"
+        ) from None
+    _check_array(name, tensor, shape)
+    if not tensor.shape.is_fully_defined():  # free where only n is unknown
+        unknown = tensor.shape.rank is None or None in tensor.shape[1:]
+        tensor = tf.ensure_shape(tensor, [None, *shape]) if unknown else tensor
+    return tf.cast(tensor, dtype)
+
+
+def batch_input(data: Any) -> Any:
+    """Returns x of a batch as Keras gives it.
+
+    Args:
+        data: x, (x,), (x, y) or (x, y, None).
+
+    Raises:
+        InputError: The batch has weights, or x is not one tensor.
+    """
+    parts = tuple(data) if isinstance(data, tuple | list) else (data,)
+    if not 1 <= len(parts) <= 3:
+        raise InputError(
+            f"batches: expected x, (x,) or (x, y); received {_kind(data)}, map it to x"
+        )
+    if len(parts) == 3 and parts[2] is not None:
+        raise _weighted("batches (x, y, sample_weight)")
+    _refuse_structure("batches", parts[0], lists=True)
+    return parts[0]
+
+
+def refuse_weights(name: str, **given: Any) -> None:
+    """Refuses what Keras takes as weights of examples.
+
+    Args:
+        name: The method.
+        **given: Arguments of Keras by name; None is not given.
+
+    Raises:
+        InputError: One is given.
+    """
+    for argument, value in given.items():
+        if value is not None:
+            raise _weighted(f"{name}: {argument}")
+
+
+# -- whole data ------------------------------------------------------------------------
+
+
+def checked_data(name: str, x: Any, y: Any, form: DataForm) -> Any:
+    """Returns data for Keras, after all that can be seen of them before a pass.
+
+    Args:
+        name: The method that they are given to.
+        x: Arrays or a data set, as of Keras.
+        y: As of Keras: of no use to the model.
+        form: Of the model's examples.
+
+    Returns:
+        x, or of a generator what gives the same batches.
+
+    Raises:
+        InputError: There are no data, or they are no examples of the model.
+    """
+    if x is None:
+        raise InputError(f"{name}: expected data x; received none")
+    _refuse_structure(name, x, lists=True)
+    if is_array(x):
+        _check_array(name, x, form.shape)
+        refuse_empty(name, len(x))
+        _refuse_target(name, x, y)
+        return x
+    if isinstance(x, types.GeneratorType):
+        first = next(x, None)
+        refuse_empty(name, first is not None)
+        _check_batch(name, first, form)
+        return _with_first(first, x)
+    if isinstance(x, tf.data.Dataset):
+        refuse_empty(name, int(x.cardinality()))
+        _check_batch(name, _example_of(x), form)
+    elif isinstance(x, keras.utils.PyDataset):
+        refuse_empty(name, x.num_batches)
+        _check_batch(name, x[0], form)
+    return x
+
+
+def refuse_empty(name: str, size: int | None) -> None:
+    """Refuses data without examples.
+
+    Args:
+        name: The method that they are given to.
+        size: Their examples or batches; None is unknown.
+
+    Raises:
+        InputError: There are none.
+    """
+    if size == 0:
+        raise InputError(f"{name}: expected at least one example; received none")
+
+
+def is_array(x: Any) -> bool:
+    """Whether data are one array: of NumPy, TensorFlow, pandas or another library."""
+    return hasattr(x, "shape") and hasattr(x, "__len__")
+
+
+def is_one_pass(x: Any) -> bool:
+    """Whether data can be read once only."""
+    return isinstance(x, Iterator)
+
+
+def batches_of(x: Any) -> Iterator[np.ndarray]:
+    """Yields the examples of each batch; of an array all at once.
+
+    Args:
+        x: An array, a data set or another iterable of batches x, (x,) or (x, y).
+    """
+    if is_array(x):
+        yield np.asarray(x)
+    elif isinstance(x, keras.utils.PyDataset):
+        for number in range(x.num_batches):
+            yield np.asarray(batch_input(x[number]))
+    else:
+        for batch in x:
+            yield np.asarray(batch_input(batch))
+
+
+def first_batches(x: Any, batch_size: int | None, steps: int) -> list[np.ndarray]:
+    """Returns the examples of the first batches, each row once.
+
+    Of data that Keras may read without end (a repeated data set, a generator) rows
+    that came before are left out: they tell nothing new.
+
+    Args:
+        x: As of `keras.Model.evaluate`.
+        batch_size: Of arrays; None is Keras's 32.
+        steps: How many batches.
+    """
+    if is_array(x):
+        size = batch_size or 32
+        rows = np.asarray(x[: steps * size])
+        batches = [rows[i : i + size] for i in range(0, len(rows), size)]
+    else:
+        batches = list(itertools.islice(batches_of(x), steps))
+    if len(batches) < steps:
+        warnings.warn(
+            f"the data have {len(batches)} batches, fewer than steps={steps}; "
+            "all are used",
+            stacklevel=3,
+        )
+    return _without_repetition(batches) if _may_repeat(x) else batches
+
+
+def check_values(name: str, x: Any, form: DataForm, model: Any) -> None:
+    """Refuses an array with examples that the model gives no log-likelihood.
+
+    Examples with NaN or infinite numbers pass where the model's log-likelihood of
+    them is finite, as that of a likelihood which masks them.
+
+    Args:
+        name: The method that they are given to.
+        x: [n, *data_shape]; anything but an array passes.
+        form: Of the model's examples.
+        model: With `encode` and `decode`.
+
+    Raises:
+        InputError: There are such examples.
+    """
+    if not is_array(x):
+        return
+    not_finite, outside = _find_rows(np.asarray(x), form.support)
+    if len(not_finite):
+        tried = np.asarray(x)[not_finite[:_TRIED]]
+        mean = plain(model.encode(tried)).mean()
+        log_x = model.decode(mean).log_prob(
+            as_tensor(name, tried, form.shape, mean.dtype)
+        )
+        if not np.isfinite(log_x).all():
+            raise _not_finite(name, f"x[{not_finite[0]}]", len(not_finite), len(x))
+    if len(outside):
+        values = np.asarray(x[outside[0]])
+        raise _outside(name, f"x[{outside[0]}]", values, len(outside), len(x), form)
+
+
+def count_outside(x: tf.Tensor, support: Support) -> tf.Tensor:
+    """Returns the number [] of examples [n, ...] with values outside an interval."""
+    out = tf.logical_or(x < support.low, x > support.high)
+    rows = tf.reduce_any(tf.reshape(out, [tf.shape(x)[0], -1]), axis=1)
+    return tf.reduce_sum(tf.cast(rows, tf.float64))
+
+
+_RESCALE = (
+    "scale the data to it, or choose a likelihood of all numbers (normal, laplace)"
+)
+
+
+class DataGuard(keras.callbacks.Callback):
+    """Stops training on data that no log-likelihood is defined of.
+
+    After the first batch and after every epoch it reads what the model counted.
+    `DecompositionVAE.fit` has one.
+
+    Args:
+        x: The training data, as of `fit`.
+        form: Of the model's examples.
+
+    Raises:
+        InputError: In `fit`: there are such data. The message names the first.
+    """
+
+    def __init__(self, x: Any, form: DataForm) -> None:
+        super().__init__()
+        self._x, self._form, self._seen, self._told = x, form, False, False
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Looks once, at the first batch."""
+        if not self._seen:
+            self._seen = True
+            self._look(logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Looks at the epoch, and says once that the loss is lost."""
+        refuse_empty("fit", int(self._seen))
+        if self._look(logs) or self._told or self.model.stop_training:
+            return
+        self._told = True
+        warnings.warn(
+            "fit: the loss is not finite although the data are; all weights may be NaN "
+            "now; make the model anew and lower learning_rate, alpha or beta "
+            "(keras.callbacks.TerminateOnNaN stops such a run)",
+            stacklevel=2,
+        )
+
+    def _look(self, logs: Any) -> bool:
+        """Whether the loss is finite; refuses data that are not usable."""
+        outside = self.model.examples_outside_support()
+        if outside:
+            self.refuse("fit", outside)
+        finite = math.isfinite((logs or {}).get("loss", 0.0))
+        if not finite:
+            self._find("fit", self.model.examples_seen())
+        return finite
+
+    def refuse(self, name: str, outside: int) -> None:
+        """Raises for examples outside the support.
+
+        Args:
+            name: The method that met them.
+            outside: How many it met.
+
+        Raises:
+            InputError: Always.
+        """
+        self._find(name, self.model.examples_seen())
+        raise InputError(
+            f"{name}: {outside} examples lie outside {_interval(self._form.support)}; "
+            f"{_RESCALE}"
+        )
+
+    def _find(self, name: str, most: int) -> None:
+        """Raises for the first example that is not finite or outside, if any is."""
+        if is_one_pass(self._x):
+            return
+        seen = 0
+        for number, rows in enumerate(batches_of(self._x)):
+            if seen >= most:
+                return
+            not_finite, outside = _find_rows(rows, self._form.support)
+            for found in (*not_finite[:1], *outside[:1]):
+                place = f"example {seen + found} (batch {number}, row {found})"
+                if len(not_finite):
+                    raise _not_finite(name, place, len(not_finite), len(rows))
+                values = rows[found]
+                raise _outside(name, place, values, len(outside), len(rows), self._form)
+            seen += len(rows)
+
+
+def _example_of(dataset: tf.data.Dataset) -> Any:
+    """Returns the form of a data set's batches, or a batch where that must be seen."""
+    spec = dataset.element_spec
+    parts = spec if isinstance(spec, tuple) else (spec,)
+    unknown = isinstance(parts[0], tf.TensorSpec) and (
+        parts[0].shape.rank is None or None in parts[0].shape[1:]
+    )
+    alike = len(parts) > 1 and _are_alike(*parts[:2])
+    if not (unknown or alike):
+        return spec
+    return next(iter(dataset.take(1)), spec)
+
+
+def _check_batch(name: str, batch: Any, form: DataForm) -> None:
+    """Checks a batch of a data set, or its form."""
+    x = batch_input(batch)
+    y = batch[1] if isinstance(batch, tuple | list) and len(batch) > 1 else None
+    _check_array(name, x, form.shape)
+    _refuse_target(name, x, y)
+
+
+def _check_array(name: str, x: Any, shape: Sequence[int]) -> None:
+    """Refuses what is no array of numbers [n, *shape]."""
+    dtype = _dtype_of(x)
+    if not (dtype.is_floating or dtype.is_integer or dtype.is_bool):
+        raise InputError(
+            f"{name}: expected real numbers; received values of type {dtype.name}, "
+            "convert them"
+        )
+    received = tf.TensorShape(getattr(x, "shape", None))
+    if received.is_compatible_with([None, *shape]):
+        return
+    raise InputError(
+        f"{name}: expected examples [n, {_comma(shape)}]; received shape "
+        f"{received}{_remedy(received.as_list(), list(shape))}"
+    )
+
+
+def _dtype_of(x: Any) -> tf.DType:
+    dtype = getattr(x, "dtype", None)
+    if dtype is None:
+        dtype = np.asarray(x).dtype
+    try:
+        return tf.as_dtype(dtype)
+    except TypeError:  # of another library or NumPy's objects
+        return tf.as_dtype(np.asarray(x).dtype)
+
+
+def _remedy(received: list[int | None], shape: list[int]) -> str:
+    """Returns what to do with data of another shape."""
+    rows = received[1:]
+    if received == shape:
+        return ", one example without the batch axis: pass x[None]"
+    if rows == shape[:-1] and shape[-1] == 1:
+        return ", without the last axis: pass x[..., None]"
+    if len(shape) == 3 and rows == [shape[2], *shape[:2]]:
+        return ", channels first: move that axis, numpy.moveaxis(x, 1, -1)"
+    if None not in rows and math.prod(rows) == math.prod(shape):
+        return f", as many numbers: pass x.reshape([-1, {_comma(shape)}])"
+    return "; change the data, or the networks, which are for that shape"
+
+
+def _refuse_structure(name: str, x: Any, lists: bool) -> None:
+    """Refuses what is not one dense tensor."""
+    if isinstance(x, Mapping):
+        advice = f"pick one, as batches.map(lambda batch: batch[{next(iter(x), '')!r}])"
+    elif lists and isinstance(x, list | tuple):
+        advice = "pass one array; the model has one input"
+    elif isinstance(x, tf.SparseTensor | tf.SparseTensorSpec) or hasattr(x, "tocsr"):
+        advice = "make it dense, as tf.sparse.to_dense does"
+    elif isinstance(x, tf.RaggedTensor | tf.RaggedTensorSpec):
+        advice = "make it dense, as its to_tensor does"
+    elif isinstance(x, str | bytes) or x is None:
+        advice = "pass an array"
+    else:
+        return
+    raise InputError(
+        f"{name}: expected one dense tensor of examples; received {_kind(x)}, {advice}"
+    )
+
+
+def _refuse_target(name: str, x: Any, y: Any) -> None:
+    """Refuses a target: y of the shape and kind of x that is not x."""
+    if y is None or y is x or not _are_alike(x, y):
+        return
+    if isinstance(x, tf.TensorSpec):
+        return  # a data set of no batches
+    if not np.array_equal(np.asarray(x), np.asarray(y), equal_nan=True):
+        raise InputError(
+            f"{name}: y has the shape of x and differs from it, but the model learns "
+            "x alone; it takes no targets, so leave y out, or corrupt x inside the "
+            "encoder (a keras.layers.GaussianNoise there is active in training only)"
+        )
+
+
+def _are_alike(x: Any, y: Any) -> bool:
+    """Whether y could be a target: numbers of the shape of x, and no classes."""
+    if not all(hasattr(each, "shape") and hasattr(each, "dtype") for each in (x, y)):
+        return False
+    types_of = [_dtype_of(each) for each in (x, y)]
+    numbers = types_of[1].is_floating or types_of[0] == types_of[1]
+    shapes = [tf.TensorShape(each.shape) for each in (x, y)]
+    return (
+        numbers
+        and None not in (shapes[0].rank, shapes[1].rank)
+        and (shapes[0][1:].as_list() == shapes[1][1:].as_list())
+    )
+
+
+def _find_rows(x: np.ndarray, support: Support) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the rows with numbers that are not finite, and those outside."""
+    if x.dtype.kind in "biu" and not support.is_bounded:
+        return np.zeros(0, int), np.zeros(0, int)
+    not_finite, outside = [], []
+    for start in range(0, len(x), _ROWS_AT_ONCE):
+        rows = x[start : start + _ROWS_AT_ONCE].reshape(-1, math.prod(x.shape[1:]))
+        finite = np.isfinite(rows).all(axis=1)
+        with np.errstate(invalid="ignore"):
+            out = ((rows < support.low) | (rows > support.high)).any(axis=1)
+        not_finite.append(start + np.flatnonzero(~finite))
+        outside.append(start + np.flatnonzero(out & finite))
+    return np.concatenate(not_finite), np.concatenate(outside)
+
+
+def _may_repeat(x: Any) -> bool:
+    if isinstance(x, tf.data.Dataset):
+        return int(x.cardinality()) == tf.data.INFINITE_CARDINALITY
+    return is_one_pass(x)
+
+
+def _without_repetition(batches: list[np.ndarray]) -> list[np.ndarray]:
+    seen: set[bytes] = set()
+    kept = []
+    for batch in batches:
+        keys = [row.tobytes() for row in batch]
+        new = [i for i, key in enumerate(keys) if key not in seen and not seen.add(key)]
+        if new:
+            kept.append(batch[new])
+    return kept
+
+
+def _with_first(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    """Yields a batch that was read already, then those that follow, as Keras asks."""
+    for batch in itertools.chain([first], rest):
+        yield batch if isinstance(batch, tuple | list) else (batch,)
+
+
+def _weighted(what: str) -> InputError:
+    return InputError(
+        f"{what}: expected no weights, because D is of the aggregate of all examples "
+        "alike; received some; repeat or leave out examples, or weigh the terms in a "
+        "train_step of your own"
+    )
+
+
+def _not_finite(name: str, place: str, count: int, n: int) -> InputError:
+    return InputError(
+        f"{name}: expected finite numbers; {place} holds NaN or infinity ({count} of "
+        f"{n} examples do), and its log-likelihood is not finite; leave such examples "
+        "out, or give a likelihood that masks what is missing"
+    )
+
+
+def _outside(
+    name: str, place: str, values: np.ndarray, count: int, n: int, form: DataForm
+) -> InputError:
+    return InputError(
+        f"{name}: expected numbers in {_interval(form.support)}; {place} spans "
+        f"{values.min():.4g} to {values.max():.4g} ({count} of {n} examples lie "
+        f"outside); {_RESCALE}"
+    )
+
+
+def _interval(support: Support) -> str:
+    return (
+        f"[{support.low:g}, {support.high:g}], the support of the decoder's "
+        f"{support.family}"
+    )
+
+
+def _kind(x: Any) -> str:
+    """Returns what was received, by name."""
+    if isinstance(x, Mapping):
+        return f"a dict with the keys {', '.join(map(str, x))}"
+    if isinstance(x, list | tuple):
+        return f"a {type(x).__name__} of {len(x)}"
+    return "nothing" if x is None else f"a {type(x).__name__}"
+
+
+def _comma(shape: Sequence[int]) -> str:
+    return ", ".join(map(str, shape))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
