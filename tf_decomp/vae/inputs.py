@@ -437,8 +437,8 @@ def _dtype_of(x: Any) -> tf.DType:
         return tf.as_dtype(np.asarray(x).dtype)
 
 
-def _remedy(received: list[int | None], shape: list[int]) -> str:
-    """Returns what to do with data of another shape."""
+def _remedy(received: list[Any], shape: list[int]) -> str:
+    """Returns what to do with data of another shape; None is an unknown size."""
     rows = received[1:]
     if received == shape:
         return ", one example without the batch axis: pass x[None]"
@@ -523,8 +523,11 @@ def _without_repetition(batches: list[np.ndarray]) -> list[np.ndarray]:
     seen: set[bytes] = set()
     kept = []
     for batch in batches:
-        keys = [row.tobytes() for row in batch]
-        new = [i for i, key in enumerate(keys) if key not in seen and not seen.add(key)]
+        new = []
+        for row, key in enumerate(map(np.ndarray.tobytes, batch)):
+            if key not in seen:
+                seen.add(key)
+                new.append(row)
         if new:
             kept.append(batch[new])
     return kept
@@ -575,7 +578,7 @@ def _kind(x: Any) -> str:
         return f"a dict with the keys {', '.join(map(str, x))}"
     if isinstance(x, list | tuple):
         return f"a {type(x).__name__} of {len(x)}"
-    return "nothing" if x is None else f"a {type(x).__name__}"
+    return "nothing" if x is None else f"a {type(x).__name__.removesuffix('Spec')}"
 
 
 def _comma(shape: Sequence[int]) -> str:

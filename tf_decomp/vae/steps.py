@@ -158,7 +158,6 @@ def several_steps(
         result: Returns the logs.
         otherwise: The function for iterators that are not of `tf.data`.
     """
-
     # AutoGraph would hand an error on as one of its own, of many lines.
     refused: list[InputError] = []
 
