@@ -5,6 +5,9 @@ import math
 import operator
 from typing import Any
 
+# Normal numbers of float32.
+_SMALLEST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
+
 
 class InputError(ValueError):
     """A value that the caller gave is not usable.
@@ -68,7 +71,7 @@ def whole_number(
 
 
 def real_number(name: str, value: Any, least: float | None = None) -> float:
-    """Returns a finite real number, if it is one and in range.
+    """Returns a real number that float32 holds, if it is one and in range.
 
     Args:
         name: What a message calls it.
@@ -91,4 +94,9 @@ def real_number(name: str, value: Any, least: float | None = None) -> float:
     if not math.isfinite(number) or (least is not None and number < least):
         limit = "" if least is None else f">= {least} and "
         raise InputError(f"{name} must be {limit}finite; received {number}")
+    if number and not _SMALLEST <= abs(number) <= _LARGEST:
+        raise InputError(
+            f"{name} must be 0 or of a size between {_SMALLEST:.2g} and "
+            f"{_LARGEST:.2g}, as float32 holds it; received {number}"
+        )
     return number

@@ -162,7 +162,9 @@ def refuse_weights(name: str, **given: Any) -> None:
 # -- whole data ------------------------------------------------------------------------
 
 
-def checked_data(name: str, x: Any, y: Any, form: DataForm) -> Any:
+def checked_data(
+    name: str, x: Any, y: Any, form: DataForm, steps: int | None = None
+) -> Any:
     """Returns data for Keras, after all that can be seen of them before a pass.
 
     Args:
@@ -170,6 +172,7 @@ def checked_data(name: str, x: Any, y: Any, form: DataForm) -> Any:
         x: Arrays or a data set, as of Keras.
         y: As of Keras: of no use to the model.
         form: Of the model's examples.
+        steps: Batches to read; None reads all.
 
     Returns:
         x, or of a generator what gives the same batches.
@@ -191,6 +194,11 @@ def checked_data(name: str, x: Any, y: Any, form: DataForm) -> Any:
         _check_batch(name, first, form)
         return _with_first(first, x)
     if isinstance(x, tf.data.Dataset):
+        if steps is None and _may_repeat(x):
+            raise InputError(
+                f"{name}: the data repeat without end; say how many steps to take, or "
+                "leave repeat() out"
+            )
         refuse_empty(name, int(x.cardinality()))
         _check_batch(name, _example_of(x), form)
     elif isinstance(x, keras.utils.PyDataset):
@@ -239,11 +247,8 @@ def batches_of(x: Any) -> Iterator[np.ndarray]:
             yield np.asarray(batch_input(batch))
 
 
-def first_batches(x: Any, batch_size: int | None, steps: int) -> list[np.ndarray]:
-    """Returns the examples of the first batches, each row once.
-
-    Of data that Keras may read without end (a repeated data set, a generator) rows
-    that came before are left out: they tell nothing new.
+def first_batches(x: Any, batch_size: int | None, steps: int) -> tuple[np.ndarray, int]:
+    """Returns the examples of the first batches, each once, and a batch's size.
 
     Args:
         x: As of `keras.Model.evaluate`.
@@ -262,7 +267,26 @@ def first_batches(x: Any, batch_size: int | None, steps: int) -> list[np.ndarray
             "all are used",
             stacklevel=3,
         )
-    return _without_repetition(batches) if _may_repeat(x) else batches
+    return without_repetition(x, batches), len(batches[0])
+
+
+def without_repetition(x: Any, batches: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns batches of data as one array, where they may repeat each row once.
+
+    Of data without end (a repeated data set, a generator) rows that came before tell
+    nothing new.
+
+    Args:
+        x: The data that the batches are of.
+        batches: Arrays [size, *data_shape].
+    """
+    rows = np.concatenate(batches)
+    if not _may_repeat(x):
+        return rows
+    first: dict[bytes, int] = {}
+    for number, row in enumerate(rows):
+        first.setdefault(row.tobytes(), number)
+    return rows[list(first.values())]
 
 
 def check_values(name: str, x: Any, form: DataForm, model: Any) -> None:
@@ -282,9 +306,10 @@ def check_values(name: str, x: Any, form: DataForm, model: Any) -> None:
     """
     if not is_array(x):
         return
-    not_finite, outside = _find_rows(np.asarray(x), form.support)
+    x = np.asarray(x)
+    not_finite, outside = _find_rows(x, form.support)
     if len(not_finite):
-        tried = np.asarray(x)[not_finite[:_TRIED]]
+        tried = x[not_finite[:_TRIED]]
         mean = plain(model.encode(tried)).mean()
         log_x = model.decode(mean).log_prob(
             as_tensor(name, tried, form.shape, mean.dtype)
@@ -292,8 +317,8 @@ def check_values(name: str, x: Any, form: DataForm, model: Any) -> None:
         if not np.isfinite(log_x).all():
             raise _not_finite(name, f"x[{not_finite[0]}]", len(not_finite), len(x))
     if len(outside):
-        values = np.asarray(x[outside[0]])
-        raise _outside(name, f"x[{outside[0]}]", values, len(outside), len(x), form)
+        place, values = f"x[{outside[0]}]", x[outside[0]]
+        raise _outside(name, place, values, len(outside), len(x), form)
 
 
 def count_outside(x: tf.Tensor, support: Support) -> tf.Tensor:
@@ -461,7 +486,11 @@ def _refuse_structure(name: str, x: Any, lists: bool) -> None:
         advice = "make it dense, as tf.sparse.to_dense does"
     elif isinstance(x, tf.RaggedTensor | tf.RaggedTensorSpec):
         advice = "make it dense, as its to_tensor does"
-    elif isinstance(x, str | bytes) or x is None:
+    elif isinstance(x, np.ma.MaskedArray):
+        advice = (
+            "its mask would be dropped; fill it, with NaN for a likelihood of yours"
+        )
+    elif isinstance(x, str | bytes | int | float) or x is None:
         advice = "pass an array"
     else:
         return
@@ -517,20 +546,6 @@ def _may_repeat(x: Any) -> bool:
     if isinstance(x, tf.data.Dataset):
         return int(x.cardinality()) == tf.data.INFINITE_CARDINALITY
     return is_one_pass(x)
-
-
-def _without_repetition(batches: list[np.ndarray]) -> list[np.ndarray]:
-    seen: set[bytes] = set()
-    kept = []
-    for batch in batches:
-        new = []
-        for row, key in enumerate(map(np.ndarray.tobytes, batch)):
-            if key not in seen:
-                seen.add(key)
-                new.append(row)
-        if new:
-            kept.append(batch[new])
-    return kept
 
 
 def _with_first(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

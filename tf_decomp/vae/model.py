@@ -111,9 +111,9 @@ class DecompositionVAE(keras.Model):
     ) -> None:
         super().__init__(**kwargs)
         self.encoder, self.decoder, self.prior = encoder, decoder, as_prior(prior)
-        self.divergence: Any = _find_divergence(divergence)
-        self.num_samples = whole_number("num_samples", num_samples, least=1)
-        self.seed = whole_number("seed", seed, least=-(2**31), most=2**31 - 1)
+        self._divergence: Any = _find_divergence(divergence)
+        self._num_samples = whole_number("num_samples", num_samples, least=1)
+        self._seed = whole_number("seed", seed, least=-(2**31), most=2**31 - 1)
         self._alpha = self._weight("alpha", alpha)
         self._beta = self._weight("beta", beta)
         posterior = self._build_networks()
@@ -147,6 +147,21 @@ class DecompositionVAE(keras.Model):
     @beta.setter
     def beta(self, value: float) -> None:
         self._beta.assign(value)
+
+    @property
+    def divergence(self) -> Any:
+        """D, a callable of the calling form of DIVERGENCES, or None."""
+        return self._divergence
+
+    @property
+    def num_samples(self) -> int:
+        """Posterior samples a datum."""
+        return self._num_samples
+
+    @property
+    def seed(self) -> int:
+        """Base seed of all noise."""
+        return self._seed
 
     @property
     def data_shape(self) -> tuple[int, ...]:
@@ -320,10 +335,17 @@ class DecompositionVAE(keras.Model):
         steps = kwargs.get("steps_per_execution", 1)
         whole_number("steps_per_execution", steps, least=1)
         super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
-        check_replicas(self.distribute_strategy, self.optimizer, steps)
+        check_replicas(self.distribute_strategy, self.optimizer, steps, jit_compile)
         # Under a strategy the slots cannot be made while a step is traced.
         self.optimizer.build(self.trainable_variables)
         self._steps = Steps(self, self._noise, jit_compile)
+        if jit_compile is True and not self._steps.are_compiled:
+            raise InputError(
+                "jit_compile=True: expected steps that XLA can compile; received "
+                "run_eagerly=True, or a posterior or learnt prior outside the "
+                "location-scale families, whose samples need random operations; leave "
+                "it at 'auto'"
+            )
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Takes one step of gradient ascent on L_{alpha,beta}."""
@@ -412,10 +434,10 @@ class DecompositionVAE(keras.Model):
         """
         given = {name: kwargs.get(name) for name in ("sample_weight", "class_weight")}
         refuse_weights("fit", **given)
-        x = self._checked("fit", x, y)
+        x = self._checked("fit", x, y, kwargs.get("steps_per_epoch"))
         if kwargs.get("validation_data") is not None:
             kwargs["validation_data"] = self._checked_validation(
-                kwargs["validation_data"]
+                kwargs["validation_data"], kwargs.get("validation_steps")
             )
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = list(tf.nest.flatten(callbacks or []))
@@ -481,11 +503,10 @@ class DecompositionVAE(keras.Model):
                 where D is wanted.
         """
         refuse_weights("evaluate", sample_weight=sample_weight)
-        x = self._checked("evaluate", x, y)
+        x = self._checked("evaluate", x, y, steps)
         if steps is not None:
             steps = whole_number("steps", steps, least=1)
-            batches = first_batches(x, batch_size, steps)
-            x, y, batch_size = np.concatenate(batches), None, len(batches[0])
+            y, (x, batch_size) = None, first_batches(x, batch_size, steps)
             kwargs.pop("_use_cached_eval_dataset", None)  # Keras's: other rows
         if self.divergence is not None and is_one_pass(x):
             raise InputError(
@@ -532,7 +553,8 @@ class DecompositionVAE(keras.Model):
         Raises:
             InputError: The data are of another shape or kind.
         """
-        x = checked_data("predict", x, None, self._form)
+        steps = args[2] if len(args) > 2 else kwargs.get("steps")
+        x = checked_data("predict", x, None, self._form, steps)
         return super().predict(x, *args, **kwargs)
 
     def train_on_batch(
@@ -705,19 +727,19 @@ class DecompositionVAE(keras.Model):
     def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
         """Does nothing: all is built, and Keras would average batches of two sizes."""
 
-    def _checked(self, name: str, x: Any, y: Any) -> Any:
+    def _checked(self, name: str, x: Any, y: Any, steps: int | None = None) -> Any:
         """Returns data for Keras, checked as far as that is possible before a pass."""
-        x = checked_data(name, x, y, self._form)
+        x = checked_data(name, x, y, self._form, steps)
         check_values(name, x, self._form, self)
         return x
 
-    def _checked_validation(self, data: Any) -> Any:
+    def _checked_validation(self, data: Any, steps: int | None) -> Any:
         """Returns `validation_data` of Keras, checked."""
-        if not isinstance(data, tuple):
-            return self._checked("validation_data", data, None)
+        if not isinstance(data, tuple | list):
+            return self._checked("validation_data", data, None, steps)
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
         refuse_weights("validation_data", sample_weight=weights)
-        return (self._checked("validation_data", x, y), *data[1:])
+        return (self._checked("validation_data", x, y, steps), *data[1:])
 
     def _inputs(self, data: Any) -> tf.Tensor:
         """Returns x of a batch, and counts what of it is outside the support."""

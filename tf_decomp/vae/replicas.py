@@ -81,7 +81,10 @@ def gather_posterior(posterior: tfd.Distribution) -> tfd.Distribution:
 
 
 def check_replicas(
-    strategy: tf.distribute.Strategy, optimizer: keras.optimizers.Optimizer, steps: int
+    strategy: tf.distribute.Strategy,
+    optimizer: keras.optimizers.Optimizer,
+    steps: int,
+    jit_compile: bool | str,
 ) -> None:
     """Refuses what several replicas would do otherwise than one.
 
@@ -89,6 +92,7 @@ def check_replicas(
         strategy: Of the model.
         optimizer: Of the model.
         steps: `steps_per_execution`.
+        jit_compile: As of `DecompositionVAE.compile`.
 
     Raises:
         InputError: There are several replicas, and such a setting.
@@ -107,6 +111,11 @@ def check_replicas(
         raise InputError(
             "compile: ema_overwrite_frequency fails in Keras under several replicas; "
             "leave it out: the averages replace the weights when training ends"
+        )
+    if jit_compile is True:
+        raise InputError(
+            "compile: jit_compile=True fails in Keras under several replicas; leave it "
+            "at 'auto'"
         )
     if steps > 1:
         raise InputError(

@@ -18,7 +18,7 @@ from tf_decomp.estimates import Estimate, mean_estimate
 from tf_decomp.objectives import batch_divergence
 from tf_decomp.sampling import join, stateless_seed
 from tf_decomp.tracing import traced
-from tf_decomp.vae.inputs import batches_of, is_array, is_one_pass
+from tf_decomp.vae.inputs import batches_of, is_array, is_one_pass, without_repetition
 from tf_decomp.vae.noise import EVALUATED_DIVERGENCE
 
 _MAX_EXAMPLES = 10_000
@@ -107,7 +107,7 @@ class SetDivergence:
             batches.append(rows)
             if sum(map(len, batches)) >= _MAX_EXAMPLES:
                 break
-        return np.concatenate(batches)[:_MAX_EXAMPLES]
+        return without_repetition(x, batches)[:_MAX_EXAMPLES]
 
     def _draw_once(self, posterior: tfd.Distribution, seed: tf.Tensor) -> tf.Tensor:
         """Returns D of one draw of latents and as many prior samples."""
