@@ -33,6 +33,7 @@ setup(
     extras_require={
         "test": [
             "Jinja2>=3.1.6,<4",
+            "hypothesis>=6.170,<7",
             "import-linter>=2.17,<3",
             "mypy>=1.15,<3",
             "pytest>=8.3,<10",

@@ -76,6 +76,7 @@ class Scale(NamedTuple):
         first_seed: Of the networks. Pilots have 1000 to 1009 and enter no verdict.
         panels: For each panel the grid of its cells, as bin/sweep.py takes it; none
             for the figure's own, and for what is computed without runs.
+        rows: Of a round of what is computed without runs.
     """
 
     seeds: int
@@ -84,6 +85,7 @@ class Scale(NamedTuple):
     changes: str = "nothing"
     first_seed: int = 0
     panels: Mapping[str, str] = {}
+    rows: int = 0
 
     def planned(self) -> range:
         """Returns the seeds of all planned networks of a cell."""
@@ -281,18 +283,18 @@ FIGURES: Mapping[str, Definition] = {
         "Section 4 of the paper",
         "",
         {},
-        smoke=Scale(1, changes="one network a prior, few data"),
-        cpu=Scale(3, hours=0.1, changes="the paper proves these"),
-        paper=Scale(10, hours=0.3, changes="the paper proves these"),
+        smoke=Scale(1, changes="one network a prior, few data", rows=17),
+        cpu=Scale(3, hours=0.1, changes="the paper proves these", rows=137),
+        paper=Scale(10, hours=0.3, changes="the paper proves these", rows=137),
     ),
     "estimators": Definition(
         "Bias and spread of estimates of D against the batch size",
         "Section 5, and the topic of the paper's Appendix C",
         "",
         {},
-        smoke=Scale(1, changes="few data and repetitions"),
-        cpu=Scale(1, hours=0.2, changes="the paper has no such figure"),
-        paper=Scale(1, hours=0.2, changes="the paper has no such figure"),
+        smoke=Scale(1, changes="few data and repetitions", rows=5),
+        cpu=Scale(1, hours=0.2, changes="the paper has no such figure", rows=90),
+        paper=Scale(1, hours=0.2, changes="the paper has no such figure", rows=90),
     ),
 }
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a figure asks of one trained network, on its test set."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -137,7 +136,7 @@ def read_metrics(files: RunFiles) -> dict[str, float]:
     Args:
         files: Of the run.
     """
-    metrics = json.loads(files.metrics.read_text(encoding="utf-8"))
+    metrics = files.read_metrics()
     return {k.removeprefix("test/"): v["value"] for k, v in metrics.items()}
 
 

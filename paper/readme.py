@@ -46,7 +46,7 @@ def readme_text(
         f"What this scale changes from the paper: {size.changes}. "
         f"Planned: {size.seeds} seed{'s' if size.seeds > 1 else ''}"
         + (f", about {size.hours:g} hours on two cores." if size.hours else "."),
-        f"Reached: {_reached(rows)}.",
+        f"Reached: {reached(rows)}.",
         _above_chance(rows),
         _verdicts(claims),
         _learning_curve(figure),
@@ -55,7 +55,12 @@ def readme_text(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _reached(rows: Sequence[Row]) -> str:
+def reached(rows: Sequence[Row]) -> str:
+    """Says how far a table goes: seeds and networks, or rows.
+
+    Args:
+        rows: Of a figure's table.
+    """
     seeds = levels(rows, "seed")
     if not seeds:
         return f"{len(rows)} rows"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from paper.completeness import read_table
 from paper.curves import (
     draw_estimators,
     draw_fig2,
@@ -34,9 +35,10 @@ from paper.runs import (
     whole_rounds,
     with_drawn_networks,
 )
-from paper.table import COLUMNS, Row, read_rows, write_rows
+from paper.table import COLUMNS, Row, read_rows, read_text, write_rows
 from paper.theorems import theorem_rows
 from paper.verdicts import write_verdicts
+from tf_decomp.checks import check_whole_number
 from tf_decomp.errors import InputError
 from tf_decomp.files import write_text
 from tf_decomp.plots import save_figure
@@ -90,7 +92,8 @@ def reproduce(
         parallel: Runs at once; 0 for the number of cores.
 
     Raises:
-        InputError: A name is not known, more rounds are asked for than were planned,
+        InputError: A name is not known, a number is negative, a table is damaged, more
+            rounds are asked for than were planned,
             results of a larger scale are in the way, or no network finished.
         OSError: A folder cannot be written.
 
@@ -98,9 +101,13 @@ def reproduce(
         >>> reproduce("fig3", "cpu", Path("docs/results"), Path("runs/reproduce"))
     """
     names = _names(figure, scale)
+    check_whole_number("seeds", seeds, 0)
+    check_whole_number("parallel", parallel, 0)
     planned = {name: _planned(name, scale, seeds) for name in names}
     for name in names:
-        _refuse_smaller(results_dir / name / "data.csv", scale)
+        _refuse_smaller(results_dir, name, scale)
+    for name in [n for n in FIGURES if n not in names]:  # the verdicts need them
+        read_table(results_dir, name)
     earlier = {name: _rounds_at_hand(results_dir / name, name, scale) for name in names}
     rows: dict[str, list[Row]] = {name: [] for name in names}
     left, done = sum(len(planned[n]) - len(earlier[n]) for n in names), 0
@@ -123,13 +130,13 @@ def reproduce(
                 raise InputError(
                     f"{name}: no network of seed {seed} finished; read the lines above"
                 )
-            write_rows(results_dir / name / "data.csv", name, rows[name])
+            _write_table(results_dir / name, name, scale, rows[name])
             redraw(name, scale, results_dir)
         done, left = done + len(missing), left - len(missing)
     for name in names:
         drawn = with_drawn_networks(rows[name], name, scale, runs_dir)
         if drawn != rows[name]:
-            write_rows(results_dir / name / "data.csv", name, drawn)
+            _write_table(results_dir / name, name, scale, drawn)
             redraw(name, scale, results_dir)
 
 
@@ -142,7 +149,8 @@ def redraw(figure: str, scale: str, results_dir: Path) -> None:
         results_dir: Holds FIGURE/data.csv.
 
     Raises:
-        InputError: A name is not known, or there is no table of that scale.
+        InputError: A name is not known, or there is no whole table of that scale and
+            its settings.
 
     Example:
         >>> redraw("fig3", "cpu", Path("docs/results"))
@@ -150,30 +158,37 @@ def redraw(figure: str, scale: str, results_dir: Path) -> None:
     names = _names(figure, scale)
     for name in names:
         table = results_dir / name / "data.csv"
-        rows = read_rows(table)
+        rows = read_table(results_dir, name)
         found = rows[0].get("scale") if rows else None
         if found != scale:
             raise InputError(
                 f"{table}: expected results of scale {scale}; found {found}; run "
                 f"--figure={name} --scale={scale} without --plot_only first"
             )
+        settings = settings_text(name, scale)
+        then = read_text(table.with_name("config.flags"))
+        if then and _without_words(then) != _without_words(settings):
+            raise InputError(
+                f"{table}: expected results of the settings of scale {scale}; "
+                f"config.flags beside it has others; run --figure={name} "
+                f"--scale={scale} without --plot_only"
+            )
         _, draw = _TRAINED[name] if name in _TRAINED else _COMPUTED[name]
         drawing = draw(rows)
         for ending in ("png", "svg"):
             save_figure(drawing, table.with_name(f"figure.{ending}"))
             drawing.set_layout_engine("none")  # laid out once, for both
-        write_text(table.with_name("config.flags"), settings_text(name, scale))
+        write_text(table.with_name("config.flags"), settings)
     claims = write_verdicts(results_dir)
     shared = [claim["figures"] for claim in claims if {*names} & {*claim["figures"]}]
     for name in dict.fromkeys([*names, *(name for each in shared for name in each)]):
         folder = results_dir / name
-        rows = read_rows(folder / "data.csv")
+        rows = read_table(results_dir, name)
         if not rows:  # of a claim of two figures, the one that is to come
             continue
         mine = [claim for claim in claims if name in claim["figures"]]
-        notes = folder / "notes.md"
-        text = notes.read_text(encoding="utf-8") if notes.exists() else ""
-        readme = readme_text(name, rows[0]["scale"], rows, mine, text)
+        notes = read_text(folder / "notes.md")
+        readme = readme_text(name, rows[0]["scale"], rows, mine, notes)
         write_text(folder / "README.md", readme)
 
 
@@ -204,15 +219,21 @@ def _round(
     return rows
 
 
+def _write_table(folder: Path, name: str, scale: str, rows: Sequence[Row]) -> None:
+    """Writes a figure's table, then its settings."""
+    write_rows(folder / "data.csv", name, rows)
+    write_text(folder / "config.flags", settings_text(name, scale))
+
+
 def _rounds_at_hand(folder: Path, name: str, scale: str) -> dict[int, list[Row]]:
     """Returns data.csv's whole rounds, by seed, if of the settings of today."""
     settings = folder / "config.flags"
     if name in _COMPUTED or not settings.exists():
         return {}
-    then = settings.read_text(encoding="utf-8")
+    then = read_text(settings)
     if _without_words(then) != _without_words(settings_text(name, scale)):
         return {}
-    return whole_rounds(read_rows(folder / "data.csv"), name, scale)
+    return whole_rounds(read_rows(folder / "data.csv", name), name, scale)
 
 
 def _without_words(settings: str) -> list[str]:
@@ -229,10 +250,13 @@ def _names(figure: str, scale: str) -> list[str]:
     return list(FIGURES) if figure == "all" else [figure]
 
 
-def _refuse_smaller(table: Path, scale: str) -> None:
+def _refuse_smaller(results_dir: Path, name: str, scale: str) -> None:
     """Refuses to replace results of a larger scale by those of a smaller one."""
-    rows = read_rows(table)
+    table = results_dir / name / "data.csv"
+    rows = read_rows(table, name)
     found = rows[0].get("scale", SCALES[0]) if rows else SCALES[0]
+    if found not in SCALES:
+        raise InputError(f"{table}: has the unknown scale {found!r}; restore it")
     if SCALES.index(found) > SCALES.index(scale):
         raise InputError(
             f"{table}: holds results of scale {found}, larger than {scale}; choose "

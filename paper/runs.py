@@ -212,8 +212,18 @@ def _measured(run: Run, measure: Measure) -> Sequence[Row]:
     """
     files = RunFiles(run.config.output_dir)
     path = files.root / f"{measure.__name__}.json"
-    trained = files.metrics.stat().st_mtime
-    if not path.exists() or path.stat().st_mtime < trained:
+    rows = _kept(path, files.metrics.stat().st_mtime)
+    if rows is None:
         write_json(path, measure(files))
-    rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(path.read_text(encoding="utf-8"))
     return [{k: v for k, v in row.items() if v is not None} for row in rows]
+
+
+def _kept(path: Path, trained: float) -> list[Row] | None:
+    """Returns what was measured since a time, if it can be read."""
+    try:
+        if path.stat().st_mtime < trained:
+            return None
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -2,12 +2,15 @@
 """data.csv, the tidy table behind a figure: one row a network, point or picture."""
 
 import csv
+import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tf_decomp.checks import check_file
 from tf_decomp.errors import InputError
-from tf_decomp.files import write_atomically
+from tf_decomp.files import write_atomically, write_text
 
 # A line of data.csv: names to numbers and texts; an empty cell is not there.
 Row = Mapping[str, Any]
@@ -18,6 +21,11 @@ _CELL = (
     *("epochs", "max_train_examples"),
 )
 _TEXTS = {"scale", "kind", "panel", "prior", "part", "estimator", "class", "pixels"}
+# Columns that tables of earlier code lack.
+_LATER = {
+    *("active_dimensions", "factor_vae_score_all", "factor_vae_score_sampled"),
+    *("hoyer_sampled", "off_mode_mass"),
+}
 _POINT = ("mean_1", "mean_2", "deviation_1", "deviation_2")
 _MATCH = (
     *("overlap", "mutual_information", "encoder_entropy", "aggregate_kl"),
@@ -77,36 +85,101 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 
 def write_rows(path: Path, figure: str, rows: Sequence[Row]) -> None:
-    """Writes a figure's data.csv; numbers keep 7 digits.
+    """Writes a figure's data.csv, and its digest beside it; numbers keep 7 digits.
 
     Args:
         path: The file.
         figure: A key of COLUMNS.
         rows: Their keys are columns; one that is missing or None leaves a cell empty.
     """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS[figure], restval="")
+    writer.writeheader()
+    writer.writerows({k: _text(v) for k, v in row.items()} for row in rows)
+    content = text.getvalue().encode()
+    # A table without a digest is judged by its rows: whoever dies here leaves that.
+    _digest_path(path).unlink(missing_ok=True)
+    write_atomically(path, lambda name: _write(name, content))
+    digest = hashlib.sha256(content).hexdigest()
+    write_text(_digest_path(path), f"{digest}  {path.name}\n")
 
-    def write(name: Path) -> None:
-        with name.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS[figure], restval="")
-            writer.writeheader()
-            writer.writerows({k: _text(v) for k, v in row.items()} for row in rows)
 
-    write_atomically(path, write)
+def has_digest(path: Path) -> bool:
+    """Returns whether a digest lies beside a data.csv; earlier code wrote none.
+
+    Args:
+        path: Of data.csv.
+    """
+    return _digest_path(path).exists()
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path, figure: str) -> list[Row]:
     """Returns the rows of a data.csv, none if there is none; without empty cells.
+
+    Args:
+        path: The file.
+        figure: A key of COLUMNS.
+
+    Raises:
+        InputError: It is not as it was written: cut off, torn, without a column, not
+            of the digest beside it; or a cell that should hold a number does not.
+        OSError: It cannot be read.
+    """
+    if not path.exists():
+        return []
+    content = check_file(path).read_bytes()
+    try:
+        text = content.decode()
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _unsound(path, f"holds what is no table ({error})") from None
+    if "\0" in text or not text.endswith("\n") or len(lines) < 2:
+        raise _unsound(path, "is cut off or overwritten")
+    columns, *rows = lines
+    known = set(COLUMNS[figure])
+    if len(set(columns)) < len(columns) or not known - _LATER <= {*columns} <= known:
+        raise _unsound(path, f"has not the columns {', '.join(COLUMNS[figure])}")
+    for number, cells in enumerate(rows, start=2):
+        if len(cells) != len(columns):
+            found = f"has {len(cells)} of {len(columns)} cells in line {number}"
+            raise _unsound(path, found)
+    digest = hashlib.sha256(content).hexdigest()
+    if has_digest(path) and digest.encode() not in _digest_path(path).read_bytes():
+        raise _unsound(path, f"is not the table of {_digest_path(path).name}")
+    return [_row(path, dict(zip(columns, cells, strict=True))) for cells in rows]
+
+
+def read_text(path: Path) -> str:
+    """Returns what a text file beside a table holds; nothing if there is none.
 
     Args:
         path: The file.
 
     Raises:
-        InputError: A cell that should hold a number does not.
+        InputError: It is not UTF-8.
+        OSError: It cannot be read.
     """
     if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [_row(path, cells) for cells in csv.DictReader(file)]
+        return ""
+    try:
+        return check_file(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: must be UTF-8 ({error}); restore it") from None
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _digest_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _unsound(path: Path, found: str) -> InputError:
+    return InputError(
+        f"{path}: {found}; restore it, or move it and {_digest_path(path).name} away "
+        "and run the figure again"
+    )
 
 
 def _row(path: Path, cells: Mapping[str, str]) -> Row:
@@ -117,9 +190,7 @@ def _row(path: Path, cells: Mapping[str, str]) -> Row:
             if text
         }
     except ValueError as error:
-        raise InputError(
-            f"{path}: {error}; restore it, or move it away and run without --plot_only"
-        ) from None
+        raise _unsound(path, str(error)) from None
 
 
 def _text(value: object) -> str:
@@ -161,4 +232,13 @@ def count_networks(rows: Sequence[Row]) -> int:
     Args:
         rows: With the columns of their cell, and a seed.
     """
-    return len({(row["seed"], *(row.get(name) for name in _CELL)) for row in rows})
+    return len({network_of(row) for row in rows})
+
+
+def network_of(row: Row) -> tuple[Any, ...]:
+    """Returns what tells the network of a row from others: its seed and its cell.
+
+    Args:
+        row: With a seed.
+    """
+    return (row["seed"], *(row.get(name) for name in _CELL))

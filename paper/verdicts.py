@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from paper.claims import CLAIMS
+from paper.completeness import read_table
 from paper.figures import FIGURES
 from paper.runs import whole_rounds
 from paper.statistics import Judged
-from paper.table import Row, read_rows
+from paper.table import Row, read_text
+from tf_decomp.errors import InputError
 from tf_decomp.files import write_json
 
 NOT_RUN, INCOMPLETE = "not run yet", "incomplete"
@@ -33,11 +35,17 @@ def write_verdicts(results_dir: Path) -> list[dict[str, Any]]:
         rule on other numbers), `rule`, `figure`, `figures`, `scale`, `commands`,
         `history`.
 
+    Raises:
+        InputError: A table is not whole, or history.json is damaged.
+
     Example:
         >>> write_verdicts(Path("docs/results"))
     """
     path = results_dir / "history.json"
-    history = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        history = json.loads(read_text(path) or "{}")
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: is no JSON ({error}); restore it") from None
     claims = [
         judge_claim(claim, results_dir) | {"history": history.get(claim, [])}
         for claim in CLAIMS
@@ -54,7 +62,7 @@ def judge_claim(name: str, results_dir: Path) -> dict[str, Any]:
         results_dir: Holds a folder for each figure.
     """
     claim = CLAIMS[name]
-    tables = {f: read_rows(results_dir / f / "data.csv") for f in claim.figures}
+    tables = {f: read_table(results_dir, f) for f in claim.figures}
     first = next((table for table in tables.values() if table), [])
     scale = first[0].get("scale", "") if first else None
     rows: list[Row] = []

@@ -11,7 +11,8 @@ import pytest
 
 from tf_decomp.data import Dataset, Split, hold_out, subset
 from tf_decomp.data.dataset import seeded_generator
-from tf_decomp.data.images import float_images, white_level
+from tf_decomp.data.images import float_images
+from tf_decomp.data.scales import white_level
 from tf_decomp.errors import InputError
 
 
@@ -100,6 +101,18 @@ def test_hold_out_leaves_no_side_empty() -> None:
         (lambda: hold_out(Split(np.zeros((1, 1))), 0.1, 0), "at least 2 .* received 1"),
         (lambda: seeded_generator(-1, "a"), "seed must be >= 0; received -1"),
         (lambda: float_images(np.zeros((1, 2, 2, 1)), -1), "image_size must be >= 0"),
+        (lambda: subset(_class_sorted(), 1.5, 0), "whole number .* received 1.5"),
+        (lambda: subset(_class_sorted(), True, 0), "whole number .* received True"),
+        (lambda: subset(_class_sorted(), "3", 0), "whole number .* received '3'"),
+        (lambda: hold_out(_class_sorted(), "0.1", 0), "fraction must be in"),
+        (lambda: hold_out(_class_sorted(), None, 0), "fraction must be in"),
+        (lambda: seeded_generator(0.0, "a"), "seed must be a whole number"),
+        (lambda: seeded_generator(None, "a"), "seed must be a whole number"),
+        (lambda: float_images(np.zeros((1, 2, 2, 1)), 8.0), "image_size must be a who"),
+        (
+            lambda: float_images(np.zeros((1, 2, 2, 1)), 3_000_000),
+            r"1 images of 3000000 x 3000000 pixels needs 36,000.0 GB of memory",
+        ),
     ],
 )
 def test_refuses(attempt: Callable[[], object], message: str) -> None:
@@ -161,14 +174,25 @@ def test_many_images_are_converted_alike() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "largest", "expected"),
+    ("dtype", "smallest", "largest", "expected"),
     [
-        (np.uint8, 200, 255.0),
-        (np.uint8, 1, 1.0),
-        (np.uint16, 300, 65535.0),
-        (np.float32, 200.0, 1.0),
-        (np.bool_, 1, 1.0),
+        (np.uint8, 0, 200, 255.0),
+        (np.uint8, 0, 1, 1.0),
+        (np.uint16, 0, 300, 65535.0),
+        (np.uint16, 0, 255, 255.0),
+        (np.int64, 0, 255, 255.0),
+        (np.int64, 0, 256, 65535.0),
+        (np.int32, 3, 65535, 65535.0),
+        (np.int32, 0, 65536, 1.0),
+        (np.int16, -1, 255, 1.0),
+        (np.int8, 0, 127, 255.0),
+        (np.uint64, 0, 2**64 - 1, 1.0),
+        (np.float32, 0, 200.0, 1.0),
+        (np.float64, 0, 255.0, 1.0),
+        (np.bool_, 0, 1, 1.0),
     ],
 )
-def test_white_level(dtype: type, largest: float, expected: float) -> None:
-    assert white_level(np.dtype(dtype), largest) == expected
+def test_white_level(
+    dtype: type, smallest: float, largest: float, expected: float
+) -> None:
+    assert white_level(np.dtype(dtype), smallest, largest) == expected

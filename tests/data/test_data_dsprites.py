@@ -10,6 +10,7 @@ import itertools
 import os
 import time
 import tracemalloc
+import warnings
 import zipfile
 from collections.abc import Iterator
 from fractions import Fraction
@@ -500,14 +501,14 @@ def test_official_file_is_the_only_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"imgs": None}, "imgs.npy"),
-        ({"latents_classes": None}, "latents_classes.npy"),
-        ({"imgs": np.zeros((9, 64, 64), np.uint8)}, r"shape \(9, 64, 64\)"),
-        ({"imgs": np.zeros((_TINY, 64, 64), np.int64)}, "type int64"),
-        ({"imgs": np.zeros((64, 64, _TINY), np.uint8).T}, "imgs of type"),
-        ({"imgs": np.array([None] * _TINY)}, "imgs of type object"),
+        ({"imgs": None}, "its imgs are None"),
+        ({"latents_classes": None}, "its latents_classes are None"),
+        ({"imgs": np.zeros((9, 64, 64), np.uint8)}, r"uint8 \[9, 64, 64\]"),
+        ({"imgs": np.zeros((_TINY, 64, 64), np.int64)}, "its imgs are int64"),
+        ({"imgs": np.zeros((64, 64, _TINY), np.uint8).T}, "in Fortran order"),
+        ({"imgs": np.array([None] * _TINY)}, "imgs of pickled objects"),
         ({"latents_classes": np.zeros((_TINY, 6), np.int64)}, "not the grid"),
-        ({"latents_classes": np.zeros((9, 6), np.int64)}, "not the grid"),
+        ({"latents_classes": np.zeros((9, 6), np.int64)}, r"int64 \[9, 6\]"),
         ({"latents_classes": np.array([None] * _TINY)}, "reading it gave"),
     ],
 )
@@ -539,12 +540,23 @@ def _damaged(path: Path, damage: str) -> bytes:
             for name, member in members.items():
                 archive.writestr(name, member)
         return path.read_bytes()
+    if damage == "encrypted":
+        central = content.rindex(b"imgs.npy") - 46
+        for flags in (images.header_offset + 6, central + 8):
+            content = content[:flags] + b"\1" + content[flags + 1 :]
+        return content
+    if damage == "twice":
+        with warnings.catch_warnings(), zipfile.ZipFile(path, "a") as archive:
+            warnings.simplefilter("ignore")
+            archive.writestr("imgs.npy", members["imgs.npy"])
+        return path.read_bytes()
     return b"1 2 3" if damage == "text" else b""
 
 
 @pytest.mark.usefixtures("no_drawing", "tiny")
 @pytest.mark.parametrize(
-    "damage", ["truncated", "stream", "checksum", "short", "text", "empty"]
+    "damage",
+    ["truncated", "stream", "checksum", "short", "text", "empty", "encrypted", "twice"],
 )
 def test_damaged_official_file(tmp_path: Path, damage: str) -> None:
     path = _official(tmp_path)

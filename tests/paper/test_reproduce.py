@@ -16,6 +16,7 @@ from claim_cases import CASES, fig4_rounds, networks
 from processes import BIN, run_python
 
 from paper import FIGURES, SCALES, redraw, reproduce, rounds, runs
+from paper.completeness import read_table
 from paper.curves import draw_estimators, draw_fig2, draw_fig4, networks_a_cell
 from paper.densities import draw_fig1, draw_fig3, draw_fig5
 from paper.figures import configure, settings_text
@@ -234,7 +235,8 @@ def test_results_grow_by_rounds(
     assert "5 networks a cell instead of 8" in readme
     folder = results / "fig4"
     assert {path.name for path in folder.iterdir()} == {
-        "README.md", "config.flags", "data.csv", "figure.png", "figure.svg"
+        "README.md", "config.flags", "data.csv", "data.csv.sha256",
+            "figure.png", "figure.svg"
     }  # fmt: skip
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "scale cpu: fig4 seed 0; 2 rounds left"
@@ -260,6 +262,23 @@ def test_whole_rounds_of_the_table_are_not_trained_again(
     settings.write_text(settings.read_text() + "--hidden=7\n")
     reproduce("fig4", "cpu", tmp_path, tmp_path, seeds=1)
     assert trained[5:] == [0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"seeds": -1}, "seeds must be >= 0; received -1"),
+        ({"seeds": 1.5}, "seeds must be a whole number >= 0; received 1.5"),
+        ({"parallel": -2}, "parallel must be >= 0; received -2"),
+        ({"parallel": True}, "parallel must be a whole number >= 0; received True"),
+    ],
+)
+def test_numbers_of_rounds_and_runs(
+    tmp_path: Path, wrong: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        reproduce("fig4", "cpu", tmp_path, tmp_path, **wrong)
+    assert not list(tmp_path.iterdir())
 
 
 def test_more_networks_than_planned_are_refused(tmp_path: Path) -> None:
@@ -565,9 +584,16 @@ def check_every_figure(folder: Path, out: str) -> None:
         files = folder / "results" / figure
         names = {path.name for path in files.iterdir()}
         assert names == {
-            "README.md", "config.flags", "data.csv", "figure.png", "figure.svg"
+            "README.md", "config.flags", "data.csv", "data.csv.sha256",
+            "figure.png", "figure.svg"
         }, figure  # fmt: skip
-        rows = read_rows(files / "data.csv")
+        rows = read_rows(files / "data.csv", figure)
+        # Without a digest, as tables of earlier code, it is whole by its rows.
+        digest = files / "data.csv.sha256"
+        kept = digest.read_text()
+        digest.unlink()
+        assert read_table(folder / "results", figure) == rows
+        digest.write_text(kept)
         assert {row["scale"] for row in rows} == {"smoke"}
         with (files / "data.csv").open(newline="") as file:
             assert tuple(next(csv.reader(file))) == COLUMNS[figure]
@@ -577,10 +603,10 @@ def check_columns(folder: Path, out: str) -> None:
     # What a scale or a figure does not have: df is the Student-t's.
     unknown = {"fig2": {"df"}, "fig2_pilots": {"df"}}
     for figure in TRAINED:
-        rows = read_rows(folder / "results" / figure / "data.csv")
+        rows = read_rows(folder / "results" / figure / "data.csv", figure)
         filled = {name for row in rows for name in row}
         assert set(COLUMNS[figure]) - filled <= unknown.get(figure, set()), figure
-    fig1 = read_rows(folder / "results" / "fig1" / "data.csv")
+    fig1 = read_rows(folder / "results" / "fig1" / "data.csv", "fig1")
     assert [row["kind"] for row in fig1[:3]] == ["network", "drawn", "encoding"]
     assert len(fig1) == 1 + 1 + 400
     assert fig1[0]["panel"] == "both factors right"
@@ -590,11 +616,11 @@ def check_columns(folder: Path, out: str) -> None:
         metrics = json.loads(path.read_text(encoding="utf-8"))
         (n,) = {value["n"] for value in metrics.values()}
         assert n == (int(re.search(r"max_test_examples=(\d+)", flags)[1]) or n)
-    (fig2,) = read_rows(folder / "results" / "fig2" / "data.csv")
+    (fig2,) = read_rows(folder / "results" / "fig2" / "data.csv", "fig2")
     assert fig2["n"] == 2000
-    (pilot,) = read_rows(folder / "results" / "fig2_pilots" / "data.csv")
+    (pilot,) = read_rows(folder / "results" / "fig2_pilots" / "data.csv", "fig2_pilots")
     assert pilot == fig2
-    fig5 = read_rows(folder / "results" / "fig5" / "data.csv")
+    fig5 = read_rows(folder / "results" / "fig5" / "data.csv", "fig5")
     kinds = [row["kind"] for row in fig5]
     assert [kinds.count(k) for k in ("network", "move", "magnitude", "frame")] == [
         1, 200, 10 * 2, 6 * 9
@@ -615,7 +641,7 @@ def check_claims(folder: Path, out: str) -> None:
 
 
 def check_rotations(folder: Path, out: str) -> None:
-    rows = read_rows(folder / "results" / "theory" / "data.csv")
+    rows = read_rows(folder / "results" / "theory" / "data.csv", "theory")
     curves = choose(rows, "difference", part="theorem 2")
     assert [row["degrees"] for row in curves] == [0.0, 30.0, 60.0]
     assert {row["n"] for row in curves} == {600}

@@ -13,7 +13,6 @@ from paper import FIGURES, verdicts
 from paper.claims import CLAIMS
 from paper.table import COLUMNS, read_rows, write_rows
 from paper.verdicts import NOT_RUN, write_verdicts
-from tf_decomp.errors import InputError
 
 
 def test_rows_come_back(tmp_path: Path) -> None:
@@ -24,7 +23,7 @@ def test_rows_come_back(tmp_path: Path) -> None:
         {"kl": 1.23456789e-12, "n": 73728, "log_likelihood": -30.4},
     ]
     write_rows(path, "fig2", rows)
-    assert read_rows(path) == [
+    assert read_rows(path, "fig2") == [
         {"scale": "cpu", "panel": "left", "prior": "normal", "beta": 0.1, "seed": 0.0},
         {"panel": "right", "df": float("inf"), "seed": 2.0**31 - 1},
         {"kl": 1.234568e-12, "n": 73728.0, "log_likelihood": -30.4},
@@ -35,16 +34,15 @@ def test_rows_come_back(tmp_path: Path) -> None:
 def test_texts_that_look_like_numbers_stay_texts(tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
     write_rows(path, "fig5", [{"class": "7", "pixels": "00121e03", "datum": 3}])
-    assert read_rows(path) == [{"class": "7", "pixels": "00121e03", "datum": 3.0}]
+    assert read_rows(path, "fig5") == [
+        {"class": "7", "pixels": "00121e03", "datum": 3.0}
+    ]
 
 
 def test_a_table_takes_its_columns_only(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="typo"):
         write_rows(tmp_path / "data.csv", "fig2", [{"typo": 1.0}])
     assert not list(tmp_path.iterdir())
-    (tmp_path / "data.csv").write_text("beta\nmany\n")
-    with pytest.raises(InputError, match="many"):
-        read_rows(tmp_path / "data.csv")
 
 
 def test_every_rule_reads_columns_that_its_figure_has() -> None:

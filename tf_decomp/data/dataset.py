@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every data source returns, and the steps that several of them share."""
 
+import numbers
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from tf_decomp.checks import check_whole_number, short
 from tf_decomp.errors import InputError
 
 _ROWS_AT_ONCE = 4096  # bounds the memory of a conversion
@@ -17,10 +19,11 @@ class Split(NamedTuple):
 
     Args:
         x: [n, ...] the data: float32, or packed rows that `unpack` understands.
-        labels: [n, ...] class labels, or None.
+        labels: [n] classes, whole numbers or words, or None.
         factors: [n, num_factors] integer ground-truth factors, or None.
         unpack: Maps a tensor of rows of `x`, [batch, ...], to float32 data inside
             tf.data; None where `x` needs no unpacking.
+        note: What a reader must know of `x`, as how it was scaled; "" for nothing.
 
     Example:
         >>> split = Split(np.zeros((10, 2), np.float32))
@@ -32,6 +35,7 @@ class Split(NamedTuple):
     labels: np.ndarray | None = None
     factors: np.ndarray | None = None
     unpack: Callable[[tf.Tensor], tf.Tensor] | None = None
+    note: str = ""
 
     @property
     def data_shape(self) -> tuple[int, ...]:
@@ -90,14 +94,13 @@ def seeded_generator(seed: int, stream: str) -> np.random.Generator:
         A generator that depends on the two arguments only.
 
     Raises:
-        InputError: If the seed is negative.
+        InputError: If the seed is negative or not whole.
 
     Example:
         >>> int(seeded_generator(0, "subset").integers(10)) < 10
         True
     """
-    if seed < 0:
-        raise InputError(f"seed must be >= 0; received {seed}")
+    seed = check_whole_number("seed", seed, 0)
     return np.random.default_rng([seed, *stream.encode()])
 
 
@@ -122,8 +125,7 @@ def subset(split: Split, max_examples: int | None, seed: int) -> Split:
     """
     if max_examples is None:
         return split
-    if max_examples < 1:
-        raise InputError(f"max_examples must be >= 1; received {max_examples}")
+    check_whole_number("max_examples", max_examples, 1)
     num_examples = len(split.x)
     if max_examples >= num_examples:
         return split
@@ -151,8 +153,8 @@ def hold_out(split: Split, fraction: float, seed: int) -> Dataset:
         (1,)
     """
     num_examples = len(split.x)
-    if not 0.0 < fraction < 1.0:
-        raise InputError(f"fraction must be in (0, 1); received {fraction}")
+    if not isinstance(fraction, numbers.Real) or not 0.0 < fraction < 1.0:
+        raise InputError(f"fraction must be in (0, 1); received {short(fraction)}")
     if num_examples < 2:
         raise InputError(
             "holding out a test set needs at least 2 examples; "

@@ -4,8 +4,6 @@
 import functools
 import hashlib
 import os
-import zipfile
-import zlib
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from tf_decomp.checks import expand_user
 from tf_decomp.data.dataset import Dataset, Split, hold_out, subset
 from tf_decomp.data.dsprites_rendering import (
     FACTOR_SIZES,
@@ -21,6 +20,7 @@ from tf_decomp.data.dsprites_rendering import (
     factor_classes,
     render_packed,
 )
+from tf_decomp.data.npz import open_array, read_arrays, read_headers
 from tf_decomp.errors import InputError
 from tf_decomp.files import write_atomically
 
@@ -106,7 +106,7 @@ def _unpack(rows: tf.Tensor, image_size: int) -> tf.Tensor:
 def _stored_images(data_dir: str | Path | None, wants_all: bool) -> np.ndarray | None:
     """Returns all images [737280, 512] in the official order, or None to draw them."""
     if data_dir is not None:
-        return _read_official(Path(data_dir) / _OFFICIAL_NAME)
+        return _read_official(expand_user(data_dir) / _OFFICIAL_NAME)
     builder = tfds.builder("dsprites")
     # TFDS warns of a folder that is not there.
     if tf.io.gfile.exists(str(builder.data_dir)) and builder.is_prepared():
@@ -119,45 +119,39 @@ def _read_official(path: Path) -> np.ndarray:
     if not path.is_file():
         raise InputError(
             f"dSprites was not found: there is no {path}; get it from "
-            "https://github.com/google-deepmind/dsprites-dataset, or leave --data_dir "
+            "https://github.com/google-deepmind/dsprites-dataset, or leave data_dir "
             "out to have the images drawn"
         )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            with archive.open("imgs.npy") as member:
-                packed = _read_images(member)
-            with archive.open("latents_classes.npy") as member:
-                classes = np.lib.format.read_array(member, allow_pickle=False)
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise _damaged(path, f"reading it gave '{error}'") from error
     expected = factor_classes(np.arange(NUM_IMAGES))
-    if not np.array_equal(classes, np.pad(expected, ((0, 0), (1, 0)))):  # no colour
-        raise _damaged(path, "its latents_classes are not the grid of the factors")
-    return packed
+    expected = np.pad(expected, ((0, 0), (1, 0)))  # no colour
+    try:
+        headers = read_headers(path, ("imgs", "latents_classes"))
+        images, classes = headers.get("imgs"), headers.get("latents_classes")
+        if images != ((NUM_IMAGES, SIDE, SIDE), np.uint8, False):
+            raise InputError(f"its imgs are {images}")
+        if classes is None or classes.shape != expected.shape:
+            raise InputError(f"its latents_classes are {classes}")
+        found = read_arrays(path, {"latents_classes": classes})["latents_classes"]
+        if not np.array_equal(found, expected):
+            raise InputError("its latents_classes are not the grid of the factors")
+        with open_array(path, "imgs") as file:
+            return _read_images(file)
+    except InputError as error:
+        raise InputError(
+            f"{path} is not the official dSprites file: {error}; get it again from "
+            "https://github.com/google-deepmind/dsprites-dataset, or leave data_dir "
+            "out to have the images drawn"
+        ) from error
 
 
-def _read_images(member: IO[bytes]) -> np.ndarray:
+def _read_images(file: IO[bytes]) -> np.ndarray:
     """Returns the packed images of a npy file, 3 GB unpacked, part by part."""
-    np.lib.format.read_magic(member)
-    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(member)
-    if (shape, is_fortran, dtype) != ((NUM_IMAGES, SIDE, SIDE), False, np.uint8):
-        raise ValueError(f"imgs of type {dtype} and shape {shape}")
     packed = np.empty((NUM_IMAGES, _ROW_BYTES), np.uint8)
     for start in range(0, NUM_IMAGES, _ROWS_AT_ONCE):
         part = packed[start : start + _ROWS_AT_ONCE]
-        pixels = np.frombuffer(member.read(len(part) * SIDE * SIDE), np.uint8)
+        pixels = np.frombuffer(file.read(len(part) * SIDE * SIDE), np.uint8)
         part[:] = np.packbits(pixels.reshape(len(part), SIDE * SIDE), axis=1)
-    member.read()  # at the end of the member its checksum is compared
     return packed
-
-
-def _damaged(path: Path, found: str) -> InputError:
-    """Returns the error of a file that is not the official one."""
-    return InputError(
-        f"{path} is not the official dSprites file: {found}; get it again from "
-        "https://github.com/google-deepmind/dsprites-dataset, or leave --data_dir out "
-        "to have the images drawn"
-    )
 
 
 def _read_tfds(builder: tfds.core.DatasetBuilder) -> np.ndarray:

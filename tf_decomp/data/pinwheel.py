@@ -4,9 +4,13 @@
 The data of Fig. 3 of Mathieu et al. (2019).
 """
 
+from numbers import Real
+
 import numpy as np
 
+from tf_decomp.checks import check_memory, check_whole_number, short
 from tf_decomp.data.dataset import Dataset, Split, seeded_generator
+from tf_decomp.data.scales import check_values
 from tf_decomp.errors import InputError
 
 
@@ -44,22 +48,27 @@ def pinwheel(
         >>> pinwheel().train.x.shape
         (400, 2)
     """
-    for name, count in (("examples_per_arm", examples_per_arm), ("num_arms", num_arms)):
-        if count < 1:
-            raise InputError(f"{name} must be >= 1; received {count}")
-    stddev = np.array([radial_stddev, tangential_stddev])
-    if not (np.all(stddev > 0.0) and np.all(np.isfinite([*stddev, rate]))):
+    check_whole_number("examples_per_arm", examples_per_arm, 1)
+    check_whole_number("num_arms", num_arms, 1)
+    shape = radial_stddev, tangential_stddev, rate
+    if not all(isinstance(n, Real) and np.isfinite(n) for n in shape) or (
+        min(radial_stddev, tangential_stddev) <= 0.0
+    ):
         raise InputError(
             "radial_stddev and tangential_stddev must be finite and > 0, and rate "
-            f"finite; received {radial_stddev}, {tangential_stddev} and {rate}"
+            f"finite; received {', '.join(map(short, shape))}"
         )
+    num_points = num_arms * examples_per_arm
+    check_memory(64 * num_points, f"a pinwheel of {num_points:,} points", "draw fewer")
+    stddev = np.array([radial_stddev, tangential_stddev])
 
     def draw(stream: str) -> Split:
         labels = np.repeat(np.arange(num_arms), examples_per_arm)  # [n]
         noise = seeded_generator(seed, stream).standard_normal((len(labels), 2))
         radial, tangential = (np.array([1.0, 0.0]) + stddev * noise).T  # [n] each
-        angle = 2.0 * np.pi * labels / num_arms + rate * np.exp(radial)
-        cosine, sine = np.cos(angle), np.sin(angle)
+        with np.errstate(over="ignore", invalid="ignore"):
+            angle = 2.0 * np.pi * labels / num_arms + rate * np.exp(radial)
+            cosine, sine = np.cos(angle), np.sin(angle)
         x = np.stack(
             [
                 cosine * radial - sine * tangential,
@@ -67,6 +76,7 @@ def pinwheel(
             ],
             axis=-1,
         )  # [n, 2]
+        check_values(x, f"a pinwheel of such a shape, {shape},")
         return Split(x.astype(np.float32), labels)
 
     return Dataset(train=draw("pinwheel/train"), test=draw("pinwheel/test"))

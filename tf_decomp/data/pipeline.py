@@ -6,6 +6,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from tf_decomp.checks import check_whole_number
 from tf_decomp.data.dataset import Split, seeded_generator
 from tf_decomp.errors import InputError
 
@@ -110,15 +111,14 @@ def _options() -> tf.data.Options:
 def _check(split: Split, batch_size: int, first_epoch: int, epochs: int) -> None:
     """Refuses arguments that make no pipeline."""
     num_examples = len(split.x)
-    if not 1 <= batch_size <= num_examples:
+    check_whole_number("batch_size", batch_size, 1)
+    if batch_size > num_examples:
         raise InputError(
             f"batch_size must be between 1 and the number of examples, {num_examples}; "
             f"received {batch_size}"
         )
-    if first_epoch < 0:
-        raise InputError(f"first_epoch must be >= 0; received {first_epoch}")
-    if epochs < 1:
-        raise InputError(f"epochs must be >= 1; received {epochs}")
+    check_whole_number("first_epoch", first_epoch, 0)
+    check_whole_number("epochs", epochs, 1)
     if split.unpack is None and not np.issubdtype(split.x.dtype, np.floating):
         raise InputError(
             "x must be floating point where the split has no unpack; received "

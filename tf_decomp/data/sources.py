@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets by name: pinwheel, dsprites, fashion_mnist, npz:PATH and tfds:NAME."""
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from tf_decomp.checks import check_file, check_memory, check_whole_number, expand_user
 from tf_decomp.data.dataset import Dataset, Split, hold_out, subset
 from tf_decomp.data.dsprites import dsprites
 from tf_decomp.data.fashion_mnist import fashion_mnist
@@ -14,12 +13,21 @@ from tf_decomp.data.images import (
     float_images,
     prepared_builder,
     read_split,
+)
+from tf_decomp.data.labels import class_labels
+from tf_decomp.data.npz import Header, read_arrays, read_headers
+from tf_decomp.data.pinwheel import pinwheel
+from tf_decomp.data.scales import (
+    check_values,
+    describe_scale,
+    one_white_level,
     white_level,
 )
-from tf_decomp.data.pinwheel import pinwheel
 from tf_decomp.errors import InputError
 
 _TEST_FRACTION = 0.1
+_ROUNDING = 1e-3  # far more than resizing moves white
+_NPZ_ARRAYS = ("x_train", "x_test", "y_train", "y_test")
 
 
 def load_dataset(
@@ -52,10 +60,7 @@ def load_dataset(
         >>> load_dataset("pinwheel", max_train_examples=100).train.x.shape
         (100, 2)
     """
-    if image_size < 0:
-        raise InputError(
-            f"image_size must be >= 0 (0: the data set's own); received {image_size}"
-        )
+    check_whole_number("image_size", image_size, 0)
     match name.partition(":"):
         case "dsprites", "", _:
             dataset = dsprites(data_dir, image_size or 64, max_train_examples, seed)
@@ -88,21 +93,29 @@ def load_npz(path: str | Path, image_size: int = 0, seed: int = 0) -> Dataset:
 
     The file holds `x_train` and, where there are any, `x_test`, `y_train` and
     `y_test`. Rank 2 is vectors [n, size], rank 3 grey images [n, height, width], rank
-    4 images [n, height, width, channels]. Images of type uint8 are divided by 255,
-    unless they are binary (0 and 1 only); all else keeps its values.
+    4 images [n, height, width, channels].
+
+    Images of whole numbers (any integer type) are divided by 255 where those of
+    `x_train` are from 0 to at most 255, and by 65,535 where they go up to that; what
+    serves `x_train` serves `x_test`. All else keeps its values: vectors, also of
+    pixels; binary images (0 and 1 only); integers below 0; floats. The `note` of the
+    splits says what was done. Neither array is read before its header is found to be
+    of the right type and shape, and to fit the memory.
 
     Args:
-        path: The file. Pickled objects in it are refused.
+        path: The file; `~` is the home folder. Pickled objects in it are refused.
         image_size: The new height and width of images; 0 leaves them as they are.
         seed: Where `x_test` is missing, a tenth of the examples that is a function
             of this seed is held out.
 
     Returns:
-        Splits with `x` float32 of rank 2 or 4, and the labels `y_train`, `y_test`.
+        Splits with `x` float32 of rank 2 or 4, and as `labels` the classes of
+        `y_train`, `y_test` [n], see `class_labels`.
 
     Raises:
-        InputError: If an array is missing or not usable, or the file is no npz file.
-        OSError: If the file cannot be read.
+        InputError: An array is missing or not usable, the two `x` have not one scale,
+            there is too little memory, or the file is no sound npz file.
+        OSError: The file cannot be read.
 
     Example:
         >>> import os, tempfile
@@ -111,32 +124,25 @@ def load_npz(path: str | Path, image_size: int = 0, seed: int = 0) -> Dataset:
         >>> load_npz(path).train.x.shape
         (18, 3)
     """
-    arrays = _read_npz(Path(path))
-    if "x_train" not in arrays:
-        raise InputError(
-            f"{path} must hold an array x_train; it holds "
-            f"{', '.join(arrays) or 'none of x_train, x_test, y_train, y_test'}"
-        )
-    for key in arrays:
-        check = _check_data if key.startswith("x") else _check_labels
-        check(path, key, arrays)
+    path = check_file(path)
+    headers = read_headers(path, _NPZ_ARRAYS)
+    _check_headers(path, headers, image_size)
+    arrays = read_arrays(path, headers)
+    for key in ("x_train", "x_test"):
+        if key in arrays:
+            check_values(arrays[key], f"{key} of {path}")
     x_train = arrays["x_train"]
-    if image_size and x_train.ndim == 2:
-        raise InputError(f"image_size must be 0 for vectors; received {image_size}")
-    is_bytes = x_train.dtype == np.uint8
-    white = white_level(x_train.dtype, x_train.max()) if is_bytes else 1.0
+    white = one_white_level(x_train, arrays.get("x_test"), str(path))
+    scale = describe_scale(x_train.dtype, x_train.min(), x_train.max(), white)
 
     def split(part: str) -> Split:
-        with np.errstate(over="ignore"):
-            x = arrays[f"x_{part}"].astype(np.float32, copy=False)
-        if not np.isfinite(x).all():
-            raise InputError(
-                f"x_{part} of {path} must be finite in float32; it holds NaN or "
-                "infinite values; clean the array"
-            )
+        x, labels = arrays[f"x_{part}"], arrays.get(f"y_{part}")
+        if labels is not None:
+            labels = class_labels(labels, f"y_{part} of {path}")
         if x.ndim > 2:  # images, grey ones without an axis of channels
             x = float_images(x.reshape(*x.shape[:3], -1), image_size, white)
-        return Split(x, arrays.get(f"y_{part}"))
+        x = x.astype(np.float32, copy=False)
+        return Split(x, labels, note=f"x_train of {path}: {scale}")
 
     if "x_test" in arrays:
         return Dataset(train=split("train"), test=split("test"))
@@ -171,50 +177,55 @@ def load_tfds(
         ...     load_tfds("mnist").train.x.shape
         (18, 28, 28, 1)
     """
-    builder = prepared_builder(name, data_dir)
+    folder = None if data_dir is None else expand_user(data_dir)
+    builder = prepared_builder(name, folder)
     splits = builder.info.splits
     if splits and "train" not in splits:
         raise InputError(
             f"tfds:{name} must have a split 'train'; it has {', '.join(splits)}"
         )
     train = read_split(builder, "train", image_size)
-    stored_type = np.dtype(builder.info.features["image"].np_dtype)
-    white = white_level(stored_type, train.x.max())
+    stored = np.dtype(builder.info.features["image"].np_dtype)
+    low, high = float(train.x.min()), float(train.x.max())
+    # Resizing moves the ends of whole numbers by rounding only.
+    white = white_level(stored, round(low), round(high))
+    note = f"images of tfds:{name}: {describe_scale(stored, low, high, white)}"
 
     def scaled(split: Split) -> Split:
         x = float_images(split.x, white=white)
-        # Resizing may round beyond the range.
-        return split._replace(x=np.clip(x, 0.0, 1.0, out=x))
+        if x.min() < -_ROUNDING or x.max() > 1.0 + _ROUNDING:
+            raise InputError(
+                f"images of tfds:{name} must be in 0..1, or of whole numbers in "
+                f"0..65535; received {note}; scale them, and use npz:PATH"
+            )
+        return split._replace(x=np.clip(x, 0.0, 1.0, out=x), note=note)
 
     if "test" in splits:
         return Dataset(scaled(train), scaled(read_split(builder, "test", image_size)))
     return hold_out(scaled(train), _TEST_FRACTION, seed)
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Returns those arrays of a npz file that have a meaning here."""
-    keys = ("x_train", "x_test", "y_train", "y_test")
-    with path.open("rb") as file:
-        if not zipfile.is_zipfile(file):
-            raise InputError(
-                f"{path} must be a .npz file; it is another kind of file or cut off; "
-                "write it with numpy.savez"
-            )
-        file.seek(0)
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                # A member that is no array comes as bytes.
-                return {key: np.asarray(archive[key]) for key in keys if key in archive}
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise InputError(
-                f"{path} must be a .npz file of plain arrays, not damaged; reading it "
-                f"gave '{error}'; write it with numpy.savez"
-            ) from error
+def _check_headers(path: Path, headers: dict[str, Header], image_size: int) -> None:
+    """Refuses arrays of the wrong type or shape, or too large to read."""
+    if "x_train" not in headers:
+        raise InputError(
+            f"{path} must hold an array x_train; it holds "
+            f"{', '.join(headers) or 'none of ' + ', '.join(_NPZ_ARRAYS)}"
+        )
+    for key in headers:
+        check = _check_data if key.startswith("x") else _check_labels
+        check(path, key, headers)
+    check_whole_number("image_size", image_size, 0)
+    if image_size and headers["x_train"].ndim == 2:
+        raise InputError(f"image_size must be 0 for vectors; received {image_size}")
+    # As stored, and in float32.
+    needed = sum(header.nbytes + 4 * header.size for header in headers.values())
+    check_memory(needed, f"reading {path}", "store fewer examples")
 
 
-def _check_data(path: str | Path, key: str, arrays: dict[str, np.ndarray]) -> None:
+def _check_data(path: Path, key: str, headers: dict[str, Header]) -> None:
     """Refuses data of the wrong type, rank or shape."""
-    x, x_train = arrays[key], arrays["x_train"]
+    x, x_train = headers[key], headers["x_train"]
     if x.dtype.kind not in "buif":
         raise InputError(
             f"{key} of {path} must hold real numbers; received dtype {x.dtype}"
@@ -231,20 +242,14 @@ def _check_data(path: str | Path, key: str, arrays: dict[str, np.ndarray]) -> No
             f"x_test and x_train of {path} must agree in all axes but the first; "
             f"received {x.shape} and {x_train.shape}"
         )
-    # One of the two would be scaled to [0, 1] and the other not.
-    if x.ndim > 2 and (x.dtype == np.uint8) != (x_train.dtype == np.uint8):
-        raise InputError(
-            f"x_test and x_train of {path} must both be uint8 or neither; received "
-            f"{x.dtype} and {x_train.dtype}"
-        )
 
 
-def _check_labels(path: str | Path, key: str, arrays: dict[str, np.ndarray]) -> None:
+def _check_labels(path: Path, key: str, headers: dict[str, Header]) -> None:
     """Refuses labels that do not fit their data."""
     data_key = key.replace("y", "x")
-    if data_key not in arrays:
+    if data_key not in headers:
         raise InputError(f"{path} holds {key} but not {data_key}; give both or neither")
-    shape, num_examples = arrays[key].shape, len(arrays[data_key])
+    shape, num_examples = headers[key].shape, headers[data_key].shape[0]
     if not shape or shape[0] != num_examples:
         raise InputError(
             f"{key} of {path} must have a row for each of the {num_examples} rows of "

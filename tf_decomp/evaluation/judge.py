@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judges a finished run, or anybody's codes: evaluation.json and report.html."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tensorflow_probability import distributions as tfd
 
+from tf_decomp.checks import check_file, check_memory
+from tf_decomp.data.npz import Header, read_arrays, read_headers
 from tf_decomp.errors import InputError
 from tf_decomp.evaluation.figures import collect_codes, draw_evaluation
 from tf_decomp.evaluation.report import render_report
@@ -31,6 +33,7 @@ from tf_decomp.evaluation.rows import (
 from tf_decomp.experiment.finished import load_finished_run
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.files import write_json
+from tf_decomp.metrics.codes import check_codes
 from tf_decomp.metrics.likelihood import marginal_log_likelihood
 from tf_decomp.metrics.overlap import OVER_SMOOTHED, OverlapReport, overlap_report
 from tf_decomp.metrics.regularisation import RegularisationReport, regularisation_report
@@ -277,21 +280,60 @@ def _headline(verdicts: dict[str, dict[str, Any]], factor: str) -> str:
 
 
 def _read_codes(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, KeyError) as error:
-        raise InputError(f"{path}: is no npz file of plain arrays ({error})") from None
-    codes = arrays.get("codes")
-    if codes is None or codes.ndim != 2 or codes.dtype.kind != "f":
+    """Returns `codes`, and `scales` and `factors` where the file holds them."""
+    path = check_file(path)
+    headers = read_headers(path, ("codes", "scales", "factors"))
+    codes = headers.get("codes")
+    if codes is None or codes.ndim != 2 or not codes.size or codes.dtype.kind != "f":
+        held = ", ".join(f"{name} {header}" for name, header in headers.items())
         raise InputError(
             f"{path}: expected floats `codes` [n, latent_dim]; received "
-            f"{sorted(arrays)}, save them with np.savez(path, codes=...)"
+            f"{held or 'no such array'}, save them with np.savez(path, codes=...)"
         )
+    _check_beside(path, headers)
+    check_memory(
+        2 * sum(header.nbytes for header in headers.values()),
+        f"judging {path}",
+        "save fewer rows",
+    )
+    arrays = read_arrays(path, headers)
+    # Half precision is too little to judge by, and TensorFlow has no more than double.
+    bytes_ = min(max(codes.dtype.itemsize, 4), 8)
+    try:
+        arrays["codes"] = check_codes(arrays["codes"]).astype(f"f{bytes_}")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     scales = arrays.get("scales")
-    if scales is not None and (scales.shape != codes.shape or not np.all(scales > 0)):
-        raise InputError(f"{path}: `scales` must be positive and shaped as `codes`")
+    if scales is not None:
+        in_type = scales.astype(arrays["codes"].dtype)
+        if not (np.isfinite(in_type) & (in_type > 0)).all():
+            raise InputError(
+                f"{path}: `scales` must be positive and finite in {in_type.dtype}, "
+                "standard deviations; leave the rows of others out"
+            )
     return arrays
+
+
+def _check_beside(path: Path, headers: Mapping[str, Header]) -> None:
+    """Refuses scales and factors of the wrong type or shape."""
+    codes, scales = headers["codes"], headers.get("scales")
+    if scales is not None and (
+        scales.shape != codes.shape or scales.dtype.kind not in "fiu"
+    ):
+        raise InputError(
+            f"{path}: `scales` must be positive and shaped as `codes`; received "
+            f"{scales}, and codes {codes}"
+        )
+    factors = headers.get("factors")
+    if factors is not None and (
+        factors.ndim != 2
+        or factors.shape[0] != codes.shape[0]
+        or factors.dtype.kind not in "iu"
+    ):
+        raise InputError(
+            f"{path}: `factors` must be integers [{codes.shape[0]}, num_factors], "
+            f"class indices; received {factors}"
+        )
 
 
 def _check_groups(groups: Sequence[str]) -> None:

@@ -106,6 +106,8 @@ def _lead_run(
         if _is_finished(files, config):
             print(f"{files.root}: this run is finished; nothing to do", flush=True)
             return files.read_metrics()
+        if dataset.train.note:
+            print(dataset.train.note, flush=True)
         write_text(
             files.config, dataclasses.replace(config, overwrite=False).to_flags()
         )

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
+from tf_decomp.checks import short
 from tf_decomp.errors import InputError
 
 # A share of 0.01 is 0.005 nats of a normal dimension: with a thousand data nobody
@@ -14,18 +15,47 @@ from tf_decomp.errors import InputError
 ACTIVE_SHARE = 0.01
 
 
+def as_array(value: ArrayLike, name: str) -> np.ndarray:
+    """Returns an argument as an array.
+
+    Args:
+        value: What was given.
+        name: Of the argument.
+
+    Raises:
+        InputError: it is ragged, has masked values, or is no array at all.
+    """
+    if np.ma.is_masked(value):
+        raise InputError(
+            f"{name} must have a value everywhere; received masked ones; fill them or "
+            "leave these rows out"
+        )
+    try:
+        return np.asarray(value)
+    except Exception as error:  # whatever a stranger's conversion may raise
+        raise InputError(
+            f"{name} must be an array of numbers; received {short(value)} "
+            f"({type(error).__name__})"
+        ) from error
+
+
 def check_codes(codes: ArrayLike) -> np.ndarray:
-    """Returns codes [n, latent_dim] as a finite numeric array of its own type.
+    """Returns codes [n, latent_dim] as a finite array of their own float type.
+
+    Integers, and floats of more than 64 bits, become float64.
 
     Raises:
         InputError: the shape or the type is another, or a value is not finite.
     """
-    array = np.asarray(codes)
+    array = as_array(codes, "codes")
     if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
         raise InputError(
             "codes must be a float array [n, latent_dim]; received "
             f"{array.dtype} {list(array.shape)}; pass one row for each datum"
         )
+    if array.dtype.kind != "f" or array.itemsize > 8:
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float64)
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
         raise InputError(
@@ -40,7 +70,7 @@ def standard_deviations(codes: np.ndarray) -> np.ndarray:
 
     A spread of a few units in the last place of the codes' own type is rounding.
     """
-    resolution = np.finfo(codes.dtype).eps if codes.dtype.kind == "f" else 0.0
+    resolution = np.finfo(codes.dtype).eps
     magnitude = np.abs(codes).max(axis=0).astype(np.float64)
     # Relative to the magnitude no square overflows or underflows.
     relative = codes / np.where(magnitude > 0.0, magnitude, 1.0)
@@ -133,6 +163,11 @@ def normal_scores(
         [[2.433, -7.825]]
     """
     latents = check_codes(codes).astype(np.float64)
+    if not (callable(cdf) and (survival is None or callable(survival))):
+        raise InputError(
+            f"cdf and survival must be functions; received {short(cdf)} and "
+            f"{short(survival)}; pass scipy.stats.t(df=9).cdf, say"
+        )
     lower = np.asarray(cdf(latents))
     upper = np.asarray(cdf(-latents) if survival is None else survival(latents))
     if {lower.dtype, upper.dtype} != {np.dtype(np.float64)}:
@@ -162,7 +197,7 @@ def _noise(
         raise InputError(
             "scale and posterior_scales both say how wide the posteriors are; pass one"
         )
-    scales = np.asarray(posterior_scales)
+    scales = as_array(posterior_scales, "posterior_scales")
     usable = scales.shape == codes.shape and scales.dtype.kind in "fiu"
     if not usable or not np.isfinite(scales).all() or (scales < 0).any():
         raise InputError(
@@ -179,12 +214,12 @@ def _noise(
 
 def _check_noise_scale(scale: ArrayLike, latent_dim: int) -> np.ndarray:
     """Returns standard deviations [latent_dim] of the noise about the codes."""
-    noise = np.asarray(scale)
+    noise = as_array(scale, "scale")
     usable = noise.shape in ((), (latent_dim,)) and noise.dtype.kind in "fiu"
     if not usable or not (np.isfinite(noise) & (noise > 0.0)).all():
         raise InputError(
             f"scale must be a positive number or [{latent_dim}] of them; "
-            f"received {np.array2string(noise, threshold=6)}; "
+            f"received {short(noise.tolist())}; "
             "pass the standard deviation of the noise about the codes"
         )
     return np.broadcast_to(noise.astype(np.float64), (latent_dim,))

@@ -9,10 +9,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tf_decomp.checks import check_memory, check_whole_number, short
 from tf_decomp.errors import InputError
 from tf_decomp.priors import Prior, as_prior
 from tf_decomp.sampling import join, plain, stateless_seed
 from tf_decomp.tracing import traced
+
+MOST_SEED = 2**31 - 1  # TensorFlow takes an int32
 
 
 def encode_data(model: Any, x: Any, batch_size: int = 500) -> tfd.Distribution:
@@ -54,6 +57,7 @@ def batches(x: Any, size: int) -> Iterator[np.ndarray]:
     Raises:
         InputError: There is no datum.
     """
+    check_whole_number("batch_size", size, 1)
     empty = True
     for batch in [x] if hasattr(x, "shape") else x:
         rows = batch[0] if isinstance(batch, tuple) else batch
@@ -81,14 +85,15 @@ def check_posterior(posterior: tfd.Distribution, num_samples: int) -> tfd.Distri
     if batch.rank != 1 or posterior.event_shape.rank != 1 or batch == [0]:
         raise InputError(
             "posterior: expected a distribution with batch shape [n], one member for "
-            f"each datum, and event shape [latent_dim]; received {posterior!r:.200}, "
+            f"each datum, and event shape [latent_dim]; received {short(posterior)}; "
             "encode_data(model, x) makes one"
         )
-    if num_samples < 2:
-        raise InputError(
-            f"the number of samples must be >= 2 for a standard error; "
-            f"received {num_samples}"
-        )
+    check_whole_number("the number of samples", num_samples, 2)
+    check_memory(
+        8 * num_samples * max(1, posterior.event_shape[0]),
+        f"a report of {num_samples:,} samples",
+        "take fewer",
+    )
     return plain(posterior)
 
 

@@ -28,6 +28,9 @@ from scipy.special import log_softmax, xlogy
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from tf_decomp.checks import check_memory
+from tf_decomp.errors import InputError
+from tf_decomp.metrics.codes import as_array
 from tf_decomp.metrics.prediction import area_under_curves
 from tf_decomp.metrics.scores import NUM_PERMUTATIONS, LabelledCodes, Score, label_codes
 
@@ -123,13 +126,27 @@ def mutual_information(classes: np.ndarray, factors: np.ndarray) -> np.ndarray:
     Returns:
         [num_classes, num_factors] float64.
 
+    Raises:
+        InputError: an argument holds no class indices, the rows differ in number, or
+            a table of two columns would be too large.
+
     Example:
         >>> columns = np.arange(8_000)[:, None] % np.array([2, 4])
         >>> (mutual_information(columns, columns) / np.log(2)).round(2).tolist()
         [[1.0, 1.0], [1.0, 2.0]]
     """
-    none = np.zeros(len(classes), np.int64)
-    return _information(np.asarray(classes), np.asarray(factors), none)[0].mutual
+    columns, others = (
+        _class_indices(*given) for given in ((classes, "classes"), (factors, "factors"))
+    )
+    if len(columns) != len(others):
+        raise InputError(
+            "classes and factors must have a row for each datum; received "
+            f"{len(columns)} and {len(others)} rows"
+        )
+    cells = (1 + int(columns.max())) * (1 + int(others.max()))
+    check_memory(48 * cells, f"a table of {cells:,} cells", "bin the columns first")
+    none = np.zeros(len(columns), np.int64)
+    return _information(columns, others, none)[0].mutual
 
 
 def mutual_information_gap(
@@ -336,6 +353,17 @@ def information_estimates(
             of_samples = statistic(_of(sampled, labelled.active))
         estimates.append(labelled.score(value, error, chance, value_all, n, of_samples))
     return estimates
+
+
+def _class_indices(columns: ArrayLike, name: str) -> np.ndarray:
+    """Returns class indices [n, num_columns] from 0, without gaps."""
+    array = as_array(columns, name)
+    if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "iu":
+        raise InputError(
+            f"{name} must be class indices [n, num_columns], integers; received "
+            f"{array.dtype} {list(array.shape)}"
+        )
+    return bin_columns(array, len(array))
 
 
 def _of(information: Information, dimensions: np.ndarray) -> Information:

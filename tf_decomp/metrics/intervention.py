@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.linear_model import LogisticRegression
 
+from tf_decomp.checks import check_memory, check_whole_number
 from tf_decomp.errors import InputError
 from tf_decomp.metrics.scores import NUM_PERMUTATIONS, LabelledCodes, Score, label_codes
 
@@ -94,7 +95,8 @@ def factor_vae_score(
         >>> factor_vae_score(factors.astype(float), factors).value
         1.0
     """
-    _check_vote_counts(train_votes, evaluation_votes, samples_per_vote)
+    _check_vote_counts(train_votes, evaluation_votes)
+    check_whole_number("samples_per_vote", samples_per_vote, 2)
     labelled = label_codes(codes, factors, scale, posterior_scales, seed)
     score, votes, hits = _score_votes(
         labelled,
@@ -153,7 +155,8 @@ def beta_vae_score(
         >>> beta_vae_score(factors.astype(float), factors).value
         1.0
     """
-    _check_vote_counts(train_votes, evaluation_votes, 2 * pairs_per_vote)
+    _check_vote_counts(train_votes, evaluation_votes)
+    check_whole_number("pairs_per_vote", pairs_per_vote, 1)
     return _score_votes(
         label_codes(codes, factors, scale, posterior_scales, seed),
         (train_votes, evaluation_votes),
@@ -171,14 +174,9 @@ class _Votes(NamedTuple):
     labels: np.ndarray
 
 
-def _check_vote_counts(
-    train_votes: int, evaluation_votes: int, rows_per_vote: int
-) -> None:
-    if min(train_votes, evaluation_votes) < _MIN_VOTES or rows_per_vote < 2:
-        raise InputError(
-            f"votes must be at least {_MIN_VOTES} and the rows of a vote at least 2; "
-            f"received {train_votes}, {evaluation_votes}, {rows_per_vote}; raise them"
-        )
+def _check_vote_counts(train_votes: int, evaluation_votes: int) -> None:
+    check_whole_number("train_votes", train_votes, _MIN_VOTES)
+    check_whole_number("evaluation_votes", evaluation_votes, _MIN_VOTES)
 
 
 def _score_votes(
@@ -208,6 +206,12 @@ def _score_votes(
         return find_hits(votes, num_train, dimensions)[num_train:].mean()
 
     num_train, num_scored = num_votes
+    at_once = rows_per_vote * (os.cpu_count() or 1)
+    check_memory(
+        4 * labelled.codes.shape[1] * (2 * sum(num_votes) + at_once),
+        f"{sum(num_votes):,} votes of {rows_per_vote:,} rows",
+        "take fewer",
+    )
     votes = draw(labelled, sum(num_votes))
     few_train, few_scored = (min(count, _MAX_CHANCE_VOTES) for count in num_votes)
     chances = []

@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import logsumexp
 
-from tf_decomp.errors import InputError
+from tf_decomp.checks import check_memory, check_whole_number
 from tf_decomp.estimates import Estimate, mean_estimate
-from tf_decomp.metrics.encodings import batches
+from tf_decomp.metrics.encodings import MOST_SEED, batches
 from tf_decomp.priors import as_prior
 from tf_decomp.sampling import plain, stateless_seed
 from tf_decomp.tracing import traced
@@ -85,8 +85,9 @@ def marginal_log_likelihood(
         >>> report = marginal_log_likelihood(vae, x_test, num_samples=1000)
         >>> report.value, report.standard_error, report.monte_carlo_error
     """
-    if num_samples < 1:
-        raise InputError(f"num_samples must be >= 1; received {num_samples}")
+    check_whole_number("num_samples", num_samples, 1)
+    check_whole_number("seed", seed, 0, MOST_SEED)
+    check_memory(32 * num_samples, f"{num_samples:,} samples a datum", "take fewer")
     block = max(1, min(_BLOCK, _LOG_WEIGHTS // num_samples))
     sizes = [10**power for power in range(20) if 10**power < num_samples]
     sizes.append(num_samples)

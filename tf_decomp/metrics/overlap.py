@@ -7,11 +7,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tf_decomp.checks import check_whole_number
 from tf_decomp.divergences import kl_divergence
 from tf_decomp.errors import InputError
 from tf_decomp.estimates import Estimate, mean_estimate
 from tf_decomp.metrics.codes import active_dimensions
 from tf_decomp.metrics.encodings import (
+    MOST_SEED,
     check_posterior,
     check_prior,
     marginals,
@@ -109,6 +111,7 @@ def overlap_report(
         (1.0, 'not resolvable with n = 2 data')
     """
     posterior = check_posterior(posterior, num_queries)
+    check_whole_number("seed", seed, 0, MOST_SEED)
     n = posterior.batch_shape[0]
     if n < 2:
         raise InputError(

@@ -17,8 +17,10 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
+from tf_decomp.checks import short
 from tf_decomp.errors import InputError
 from tf_decomp.estimates import mean_estimate
+from tf_decomp.metrics.codes import as_array
 from tf_decomp.metrics.scores import LabelledCodes, Score, label_codes, resample
 
 _NUM_PARTS = 5
@@ -239,13 +241,19 @@ def area_under_curves(labelled: LabelledCodes, rng: np.random.Generator) -> Scor
 
 def _unordered(labelled: LabelledCodes, categorical: Sequence[int]) -> np.ndarray:
     """Returns [num_used] whether a factor is categorical."""
-    bad = [index for index in categorical if not 0 <= index < labelled.num_factors]
-    if bad:
+    columns = as_array(categorical, "categorical")
+    if columns.ndim != 1 or (columns.size and columns.dtype.kind not in "iu"):
+        raise InputError(
+            "categorical must be a list of indices of factors; received "
+            f"{short(categorical)}; name columns of factors"
+        )
+    bad = columns[(columns < 0) | (columns >= labelled.num_factors)]
+    if bad.size:
         raise InputError(
             f"categorical must hold indices below {labelled.num_factors}; "
             f"received {bad[0]}; name columns of factors"
         )
-    unordered = np.isin(labelled.factors_used, list(categorical))
+    unordered = np.isin(labelled.factors_used, columns)
     needed = _ROWS_PER_CLASS * (labelled.factors.max(axis=0) + 1)
     if (needed[unordered] > len(labelled.factors)).any():
         raise InputError(

@@ -8,8 +8,10 @@ import tensorflow as tf
 from scipy import special, stats
 from tensorflow_probability import distributions as tfd
 
+from tf_decomp.checks import check_whole_number
 from tf_decomp.estimates import Estimate, mean_estimate
 from tf_decomp.metrics.encodings import (
+    MOST_SEED,
     aggregate_sources,
     check_posterior,
     check_prior,
@@ -200,7 +202,9 @@ def regularisation_report(
     """
     posterior = check_posterior(posterior, num_samples)
     p = check_prior(prior, posterior)
-    seed = posterior_seed(posterior) if seed is None else seed
+    if seed is None:
+        seed = posterior_seed(posterior)
+    check_whole_number("seed", seed, 0, MOST_SEED)
     n = posterior.batch_shape[0]
     z = sample_aggregate(posterior, max(num_samples, _MARGINAL_SAMPLES), seed)
     prior_z = p.sample(max(num_samples, _PRIOR_SAMPLES), seed=stateless_seed(seed, 2))

@@ -7,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tf_decomp.checks import check_whole_number
 from tf_decomp.errors import InputError
 from tf_decomp.metrics.codes import (
+    as_array,
     check_codes,
     sample_codes,
     standard_deviations,
@@ -141,7 +143,7 @@ def label_codes(
         InputError: an argument is unusable.
     """
     raw = check_codes(codes)
-    labels = np.asarray(factors)
+    labels = as_array(factors, "factors")
     if labels.ndim != 2 or labels.dtype.kind not in "iu" or len(labels) != len(raw):
         raise InputError(
             f"factors must be integers [{len(raw)}, num_factors], a row for each code; "
@@ -152,7 +154,8 @@ def label_codes(
             f"a disentanglement metric needs at least {_MIN_ROWS} rows; "
             f"received {len(raw)}; encode more data"
         )
-    used = np.flatnonzero(np.ptp(labels, axis=0) > 0)
+    check_whole_number("seed", seed, 0)
+    used = np.flatnonzero((labels != labels[0]).any(axis=0))
     if len(used) < 2:
         raise InputError(
             f"at least two factors must vary; received {len(used)} that do; "

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
+from tf_decomp.checks import check_whole_number
 from tf_decomp.metrics.codes import (
     check_codes,
     sample_codes,
@@ -95,6 +96,7 @@ def hoyer_sparsity(
         (0.23, 0.231)
     """
     raw = check_codes(codes)
+    check_whole_number("seed", seed, 0)
     active, judged_by = tell_active(raw, scale, posterior_scales)
     divided = _divided(raw, normalise)
     rows, active_rows = _hoyer(divided), _hoyer(divided[:, active])

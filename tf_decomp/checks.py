@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of what callers give that all rooms share: numbers, files, memory."""
+
+import numbers
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_decomp.errors import InputError
+
+try:
+    import resource
+except ImportError:  # not a Unix
+    resource = None  # type: ignore[assignment]
+
+_GROUP = Path("/sys/fs/cgroup")
+_UNKNOWN = 2**63
+
+
+def check_whole_number(
+    name: str, value: Any, least: int, most: int | None = None
+) -> int:
+    """Returns a whole number within bounds, of NumPy too; a bool or 2.0 is none.
+
+    Args:
+        name: What the caller knows it by.
+        value: What was given.
+        least: The smallest allowed.
+        most: The largest allowed; None for no limit.
+
+    Raises:
+        InputError: It is another number, or none.
+
+    Example:
+        >>> check_whole_number("seed", np.int64(3), least=0)
+        3
+    """
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if whole and value >= least and (most is None or value <= most):
+        return int(value)
+    kind = "" if whole else "a whole number "
+    bounds = f">= {least}" if most is None else f"between {least} and {most:,}"
+    raise InputError(f"{name} must be {kind}{bounds}; received {short(value)}")
+
+
+def short(value: Any) -> str:
+    """Returns what a message can show of any value: one line of at most 80 characters.
+
+    Args:
+        value: Anything; one whose `repr` fails is named by its type.
+    """
+    try:
+        text = " ".join((str if isinstance(value, np.number) else repr)(value).split())
+    except Exception:  # a stranger's code
+        text = type(value).__name__
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def check_file(path: str | Path) -> Path:
+    """Returns the path of a plain file, `~` expanded.
+
+    A pipe or a device is refused before it is opened, since reading it may never end.
+
+    Args:
+        path: Any.
+
+    Raises:
+        InputError: It is no path, or of something else than a file.
+        OSError: It is not there, or may not be looked at.
+
+    Example:
+        >>> check_file(__file__) == Path(__file__)
+        True
+    """
+    path = expand_user(path)
+    try:
+        mode = path.stat().st_mode
+    except ValueError as error:  # a NUL byte
+        raise InputError(
+            f"{str(path)!r} must be the path of a file; received one with {error}"
+        ) from None
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+        raise InputError(f"{path} must be a file; it is {kind}; give that of a file")
+    return path
+
+
+def expand_user(path: str | Path) -> Path:
+    """Returns a path with `~` expanded, where there is such a user.
+
+    Args:
+        path: Any.
+    """
+    path = Path(path)
+    try:
+        return path.expanduser()
+    except RuntimeError:  # a name that begins with ~
+        return path
+
+
+def check_memory(needed: int, what: str, advice: str) -> None:
+    """Refuses what would take more memory than there is.
+
+    Args:
+        needed: Bytes, a lower bound.
+        what: Begins the message, as "reading data.npz".
+        advice: What to do.
+
+    Raises:
+        InputError: Fewer bytes are available.
+
+    Example:
+        >>> check_memory(10**20, "an array", "make it smaller")
+        Traceback (most recent call last):
+        tf_decomp.errors.InputError: an array needs 100,000,000,000.0 GB of memory...
+    """
+    available = available_memory()
+    if needed > available:
+        wanted = min(needed, 10**24)  # more has no float
+        raise InputError(
+            f"{what} needs {wanted / 1e9:,.1f} GB of memory at least; "
+            f"{available / 1e9:,.1f} GB are available; {advice}"
+        )
+
+
+def available_memory() -> int:
+    """Returns how many bytes this process may take: the least of three limits.
+
+    They are what the machine has left, the control group that holds the process (of
+    containers and batch jobs) and the process's own limit of addresses.
+
+    Example:
+        >>> available_memory() > 0
+        True
+    """
+    return max(0, min(_of_machine(), _of_group(), _of_process()))
+
+
+def _of_machine() -> int:
+    for line in _lines(Path("/proc/meminfo")):
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return _UNKNOWN
+
+
+def _of_group() -> int:
+    limit, used = (
+        "".join(_lines(_GROUP / f"memory.{name}")) for name in ("max", "current")
+    )
+    if not (limit.isdigit() and used.isdigit()):
+        return _UNKNOWN
+    cached = [
+        int(line.split()[1])
+        for line in _lines(_GROUP / "memory.stat")
+        if line.startswith(("active_file ", "inactive_file "))
+    ]
+    return int(limit) - int(used) + sum(cached)  # the cache of files gives way
+
+
+def _of_process() -> int:
+    if resource is None:
+        return _UNKNOWN
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    pages = _lines(Path("/proc/self/statm"))
+    if limit == resource.RLIM_INFINITY or not pages:
+        return _UNKNOWN
+    return limit - int(pages[0].split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
