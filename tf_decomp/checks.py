@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of what callers give that all rooms share: numbers, files, memory."""
 
+import math
 import numbers
 import os
 import stat
@@ -18,6 +19,8 @@ except ImportError:  # not a Unix
 
 _GROUP = Path("/sys/fs/cgroup")
 _UNKNOWN = 2**63
+# Normal numbers of float32.
+_SMALLEST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 
 
 def check_whole_number(
@@ -46,6 +49,38 @@ def check_whole_number(
     kind = "" if whole else "a whole number "
     bounds = f">= {least}" if most is None else f"between {least} and {most:,}"
     raise InputError(f"{name} must be {kind}{bounds}; received {short(value)}")
+
+
+def check_real_number(name: str, value: Any, least: float | None = None) -> float:
+    """Returns a real number that float32 holds, if it is one and in range.
+
+    Args:
+        name: What a message calls it.
+        value: A number of Python, NumPy or TensorFlow.
+        least: The smallest.
+
+    Raises:
+        InputError: It is of another type, not finite or out of range.
+
+    Example:
+        >>> check_real_number("beta", 0.01, least=0)
+        0.01
+    """
+    try:
+        if isinstance(value, str | bytes | bool):
+            raise TypeError(value)
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name} must be a number; received {short(value)}") from None
+    if not math.isfinite(number) or (least is not None and number < least):
+        limit = "" if least is None else f">= {least} and "
+        raise InputError(f"{name} must be {limit}finite; received {number}")
+    if number and not _SMALLEST <= abs(number) <= _LARGEST:
+        raise InputError(
+            f"{name} must be 0 or of a size between {_SMALLEST:.2g} and "
+            f"{_LARGEST:.2g}, as float32 holds it; received {number}"
+        )
+    return number
 
 
 def short(value: Any) -> str:

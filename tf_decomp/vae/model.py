@@ -2,6 +2,7 @@
 """DecompositionVAE: the objective (7) as a Keras model."""
 
 import contextlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tf_decomp.checks import (
+    check_memory,
+    check_real_number,
+    check_whole_number,
+    short,
+)
 from tf_decomp.divergences import DIVERGENCES
-from tf_decomp.errors import InputError, real_number, whole_number
+from tf_decomp.errors import InputError
 from tf_decomp.estimates import Estimate
 from tf_decomp.objectives import (
     ObjectiveTerms,
@@ -112,8 +119,8 @@ class DecompositionVAE(keras.Model):
         super().__init__(**kwargs)
         self.encoder, self.decoder, self.prior = encoder, decoder, as_prior(prior)
         self._divergence: Any = _find_divergence(divergence)
-        self._num_samples = whole_number("num_samples", num_samples, least=1)
-        self._seed = whole_number("seed", seed, least=-(2**31), most=2**31 - 1)
+        self._num_samples = check_whole_number("num_samples", num_samples, least=1)
+        self._seed = check_whole_number("seed", seed, least=-(2**31), most=2**31 - 1)
         self._alpha = self._weight("alpha", alpha)
         self._beta = self._weight("beta", beta)
         posterior = self._build_networks()
@@ -199,9 +206,15 @@ class DecompositionVAE(keras.Model):
             seed: Same seed, same result; None draws anew.
 
         Raises:
-            InputError: `n` is no whole number >= 0, or the likelihood has no mean.
+            InputError: `n` is no whole number >= 0 or too large for the memory, or the
+                likelihood has no mean.
         """
-        n = whole_number("n", n, least=0)
+        n = check_whole_number("n", n, least=0)
+        check_memory(
+            4 * n * max(self.latent_dim, math.prod(self.data_shape)),
+            f"generating {short(n)} data",
+            "take them in several calls",
+        )
         latents = self.prior.distribution.sample(n, seed=stateless_seed(seed))
         return _mean_or_sample(self.decode(latents), sample, seed)
 
@@ -333,7 +346,7 @@ class DecompositionVAE(keras.Model):
                 f"jit_compile: expected True, False or 'auto'; received {jit_compile!r}"
             )
         steps = kwargs.get("steps_per_execution", 1)
-        whole_number("steps_per_execution", steps, least=1)
+        check_whole_number("steps_per_execution", steps, least=1)
         super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
         check_replicas(self.distribute_strategy, self.optimizer, steps, jit_compile)
         # Under a strategy the slots cannot be made while a step is traced.
@@ -505,7 +518,7 @@ class DecompositionVAE(keras.Model):
         refuse_weights("evaluate", sample_weight=sample_weight)
         x = self._checked("evaluate", x, y, steps)
         if steps is not None:
-            steps = whole_number("steps", steps, least=1)
+            steps = check_whole_number("steps", steps, least=1)
             y, (x, batch_size) = None, first_batches(x, batch_size, steps)
             kwargs.pop("_use_cached_eval_dataset", None)  # Keras's: other rows
         if self.divergence is not None and is_one_pass(x):
@@ -765,7 +778,7 @@ class DecompositionVAE(keras.Model):
         """Makes a weight of the objective, which refuses what is not usable."""
 
         def check(value: float) -> None:
-            if real_number(name, value, least=0) > 0 and name == "alpha":
+            if check_real_number(name, value, least=0) > 0 and name == "alpha":
                 _check_weighed(self.divergence, value)
 
         check(value)
