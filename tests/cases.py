@@ -88,7 +88,7 @@ PRIORS: dict[str, Callable[..., Prior]] = {
     "student_t_inf": partial(StudentTPrior, 2, df=float("inf")),
     "normal_mixture": partial(NormalMixturePrior, MODES, 0.03),
     "normal_mixture_weighted": partial(
-        NormalMixturePrior, [[0.0, 1.0], [2.0, -1.0]], 0.3, weights=[1.0, 3.0]
+        NormalMixturePrior, [[0.0, 1.0], [2.0, -1.0]], 0.3, weights=[0.25, 0.75]
     ),
     "spike_and_slab": partial(SpikeAndSlabPrior, 2),
     "slab": partial(SpikeAndSlabPrior, 2, gamma=0.0),
@@ -127,6 +127,55 @@ def head_parameters(head: Any, batch: int, seed: int = 0) -> np.ndarray:
 
 # -- networks: make() -> (model, shape of one input) ------------------------------
 
+Input, Dense = keras.Input, keras.layers.Dense
+
+
+def functional_encoder() -> keras.Model:
+    inputs = Input((DATA_DIM,))
+    hidden = Dense(4, "tanh")(inputs)
+    joined = keras.layers.Concatenate()([inputs, hidden])
+    params = Dense(NormalPosterior.params_size(LATENT_DIM))(joined)
+    return keras.Model(inputs, NormalPosterior(LATENT_DIM)(params))
+
+
+def functional_image_encoder() -> keras.Model:
+    inputs = Input(IMAGE)
+    hidden = keras.layers.Conv2D(3, 3, 2, "same", activation="relu")(inputs)
+    flat = keras.layers.Flatten()(keras.layers.BatchNormalization()(hidden))
+    params = Dense(LaplacePosterior.params_size(LATENT_DIM))(flat)
+    return keras.Model(inputs, LaplacePosterior(LATENT_DIM)(params))
+
+
+def sequential_encoder() -> keras.Model:
+    """One whose input is not known when it is made."""
+    units = NormalPosterior.params_size(LATENT_DIM)
+    return keras.Sequential([Dense(4), Dense(units), NormalPosterior(LATENT_DIM)])
+
+
+def wrapped_encoder() -> keras.Model:
+    inputs = Input((DATA_DIM,))
+    encoder = MLPEncoder(LATENT_DIM, hidden=(4,))
+    return keras.Model(inputs, encoder(keras.layers.LayerNormalization()(inputs)))
+
+
+def functional_decoder() -> keras.Model:
+    inputs, head = Input((LATENT_DIM,)), NormalLikelihood([DATA_DIM])
+    return keras.Model(inputs, head(Dense(head.params_size())(inputs)))
+
+
+def functional_image_decoder() -> keras.Model:
+    inputs = Input((LATENT_DIM,))
+    small = keras.layers.Reshape((4, 4, 2))(Dense(32, "relu")(inputs))
+    logits = keras.layers.Conv2DTranspose(IMAGE[-1], 4, 2, "same")(small)
+    return keras.Model(inputs, BernoulliLikelihood(IMAGE)(logits))
+
+
+def sequential_decoder() -> keras.Model:
+    head = LaplaceLikelihood([DATA_DIM], scale=0.3)
+    layers = [Input((LATENT_DIM,)), Dense(4, "relu"), Dense(head.params_size()), head]
+    return keras.Sequential(layers)
+
+
 ENCODERS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "mlp": (partial(MLPEncoder, LATENT_DIM, hidden=(4,)), (DATA_DIM,)),
     "mlp_deep_laplace": (
@@ -134,6 +183,10 @@ ENCODERS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
         (DATA_DIM,),
     ),
     "mlp_linear": (partial(MLPEncoder, LATENT_DIM, hidden=()), (DATA_DIM,)),
+    "functional": (functional_encoder, (DATA_DIM,)),
+    "functional_image": (functional_image_encoder, IMAGE),
+    "sequential": (sequential_encoder, (DATA_DIM,)),
+    "wrapped": (wrapped_encoder, (DATA_DIM,)),
     "conv": (partial(ConvEncoder, LATENT_DIM, filters=(2, 3), hidden=(4,)), IMAGE),
     "conv_batch_norm": (
         partial(
@@ -157,6 +210,9 @@ DECODERS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
         partial(MLPDecoder, DATA_DIM, hidden=(), likelihood="bernoulli"),
         (DATA_DIM,),
     ),
+    "functional": (functional_decoder, (DATA_DIM,)),
+    "functional_image": (functional_image_decoder, IMAGE),
+    "sequential": (sequential_decoder, (DATA_DIM,)),
     "conv": (partial(ConvDecoder, IMAGE, filters=(3, 2), hidden=(4,)), IMAGE),
     "conv_normal": (
         partial(ConvDecoder, IMAGE, filters=(3, 2), likelihood="normal"),
@@ -239,6 +295,11 @@ DIVERGENCES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 
 FUNCTIONS = {
     "as_prior": "equation/test_priors.py",
+    "batch_first": "equation/test_own_distributions.py",
+    "check_points": "equation/test_divergences.py",
+    "closed_form_kl": "equation/test_own_distributions.py",
+    "count_weights": "equation/test_networks.py",
+    "of_tfp": "equation/test_own_distributions.py",
     "pca_variances": "equation/test_priors.py",
     "aggregate_log_prob": "equation/test_divergences.py",
     "aggregate_posterior": "equation/test_posteriors.py",

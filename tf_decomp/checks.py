@@ -3,11 +3,13 @@
 
 import math
 import numbers
+import operator
 import os
 import stat
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from tf_decomp.errors import InputError
@@ -19,6 +21,9 @@ except ImportError:  # not a Unix
 
 _GROUP = Path("/sys/fs/cgroup")
 _UNKNOWN = 2**63
+# A weight, its gradient and Adam's two moments, in float32.
+_BYTES_A_WEIGHT = 16
+_SHARE = 0.5
 # Normal numbers of float32.
 _SMALLEST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 
@@ -83,6 +88,114 @@ def check_real_number(name: str, value: Any, least: float | None = None) -> floa
     return number
 
 
+def check_size(name: str, value: Any) -> int:
+    """Returns a whole number >= 1 as an int.
+
+    Args:
+        name: What it is, for the message.
+        value: The number.
+
+    Raises:
+        InputError: It is none.
+
+    Example:
+        >>> check_size("MLPEncoder: latent_dim", 2)
+    """
+    if not _is_size(value):
+        raise InputError(f"{name} must be a whole number >= 1; received {short(value)}")
+    return int(value)
+
+
+def check_sizes(name: str, values: Any, at_least: int = 0) -> tuple[int, ...]:
+    """Returns a sequence of whole numbers >= 1 as a tuple.
+
+    Args:
+        name: What they are, for the message.
+        values: The sequence.
+        at_least: How many there must be.
+
+    Raises:
+        InputError: It is none.
+
+    Example:
+        >>> check_sizes("MLPEncoder: hidden", (100,))
+    """
+    try:
+        sizes: list[Any] = [None] if isinstance(values, str) else list(values)
+    except TypeError:
+        sizes = [None]
+    if len(sizes) < at_least or not all(map(_is_size, sizes)):
+        count = f"{at_least} or more " if at_least else ""
+        raise InputError(
+            f"{name} must be a sequence of {count}whole numbers >= 1, as (100,); "
+            f"received {short(values)}"
+        )
+    return tuple(map(int, sizes))
+
+
+def finite_numbers(values: Any, dtype: str) -> np.ndarray | None:
+    """Returns real numbers as a float64 array.
+
+    None where they are none (text, truth values, ragged), or not finite in a type.
+
+    Args:
+        values: The numbers.
+        dtype: The floating-point type that is to hold them.
+
+    Example:
+        >>> finite_numbers([1.0, 1e39], "float32")  # None: the second is infinite
+    """
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "fiuO":
+            return None
+        numbers = array.astype(float)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    with np.errstate(over="ignore"):
+        is_finite = np.all(np.isfinite(numbers.astype(dtype)))
+    return numbers if is_finite else None
+
+
+def positive_numbers(values: Any, dtype: str) -> np.ndarray | None:
+    """Returns positive numbers as a float64 array; None as of `finite_numbers`.
+
+    None also where one is so small that the type takes it for 0.
+
+    Args:
+        values: The numbers.
+        dtype: The floating-point type that is to hold them.
+
+    Example:
+        >>> positive_numbers([1.0, 0.0], "float32")  # None
+    """
+    numbers = finite_numbers(values, dtype)
+    smallest = float(ml_dtypes.finfo(dtype).tiny)
+    return None if numbers is None or np.any(numbers < smallest) else numbers
+
+
+def check_positive(name: str, value: Any, dtype: str) -> float:
+    """Returns a positive number as a float.
+
+    Args:
+        name: What it is, for the message.
+        value: The number.
+        dtype: The floating-point type that is to hold it.
+
+    Raises:
+        InputError: It is none, or 0 or infinite in that type.
+
+    Example:
+        >>> check_positive("NormalLikelihood: scale", 0.1, "float32")
+    """
+    number = positive_numbers(value, dtype)
+    if number is None or number.ndim:
+        raise InputError(
+            f"{name} must be > 0 and finite in {dtype}; received {short(value)}"
+        )
+    return float(number)
+
+
 def short(value: Any) -> str:
     """Returns what a message can show of any value: one line of at most 80 characters.
 
@@ -90,7 +203,9 @@ def short(value: Any) -> str:
         value: Anything; one whose `repr` fails is named by its type.
     """
     try:
-        text = " ".join((str if isinstance(value, np.number) else repr)(value).split())
+        if isinstance(value, np.ndarray) and value.size > 8:
+            return f"shape {list(value.shape)}"
+        text = " ".join((repr if isinstance(value, str) else str)(value).split())
     except Exception:  # a stranger's code
         text = type(value).__name__
     return text if len(text) <= 80 else f"{text[:77]}..."
@@ -163,6 +278,31 @@ def check_memory(needed: int, what: str, advice: str) -> None:
         )
 
 
+def check_weights(name: str, count: int) -> None:
+    """Refuses more weights than there is memory to train, before any is made.
+
+    The limit: 16 bytes a weight (itself, its gradient and Adam's two moments) in half
+    of the memory that is available.
+
+    Args:
+        name: What has the weights, for the message.
+        count: How many.
+
+    Raises:
+        InputError: There are too many.
+
+    Example:
+        >>> check_weights("MLPEncoder", 600)
+    """
+    needed, available = count * _BYTES_A_WEIGHT, available_memory()
+    if needed > _SHARE * available:
+        raise InputError(
+            f"{name}: {count:.3g} weights take {needed / 1e9:.3g} GB to train, more "
+            f"than half of the {available / 1e9:.3g} GB of memory that are "
+            "available; choose smaller sizes"
+        )
+
+
 def available_memory() -> int:
     """Returns how many bytes this process may take: the least of three limits.
 
@@ -174,6 +314,14 @@ def available_memory() -> int:
         True
     """
     return max(0, min(_of_machine(), _of_group(), _of_process()))
+
+
+def _is_size(value: Any) -> bool:
+    try:
+        is_truth = isinstance(value, bool | np.bool_)
+        return not is_truth and 1 <= operator.index(value) < 2**63
+    except TypeError:
+        return False
 
 
 def _of_machine() -> int:

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Divergences: KL(q(z|x) || p(z)), and D(q(z), p(z)) on the aggregate."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
+from tensorflow_probability.python.distributions import kullback_leibler
 
+from tf_decomp.checks import positive_numbers, short
+from tf_decomp.errors import InputError
 from tf_decomp.pairwise import differentiable_once, map_rows
-from tf_decomp.posteriors import aggregate_log_prob
+from tf_decomp.posteriors import aggregate_log_prob, check_points
 from tf_decomp.priors import Prior
-from tf_decomp.sampling import plain
+from tf_decomp.sampling import of_tfp, plain
 from tf_decomp.tracing import compiled
 
 # Kernels are below 1e-7 there, and products of denominators stay in float32's range.
@@ -28,7 +32,7 @@ def kl_divergence(
 ) -> tf.Tensor:
     """Returns KL(q(z|x) || p(z)) [batch], in nats.
 
-    Exact where TFP registers the pair (NormalPosterior to NormalPrior, and to the
+    Exact where `closed_form_kl` is known (NormalPosterior to NormalPrior, and to the
     other priors at their normal limits); `latents` are then unused. Otherwise the
     unbiased Monte Carlo mean of log q(z|x) - log p(z) over the leading axes of
     `latents`; the prior's joint density counts once.
@@ -38,16 +42,41 @@ def kl_divergence(
         prior: Batch shape [], event shape [latent_dim].
         latents: [..., batch, latent_dim] reparameterised samples of the posterior.
 
+    Raises:
+        InputError: Shapes or types do not fit each other.
+
     Example:
         >>> q = tfd.MultivariateNormalDiag(tf.zeros([5, 2]), tf.ones([5, 2]))
         >>> kl_divergence(q, NormalPrior(2), q.sample(1))
     """
-    q, p = plain(posterior), _distribution(prior)
+    q, p = _pair("kl_divergence", posterior, prior)
+    exact = closed_form_kl(q, p)
+    if exact is not None:
+        return exact
+    latents = check_points("kl_divergence: latents", latents, q)
+    log_ratio = q.log_prob(latents) - p.log_prob(latents)
+    return tf.reduce_mean(log_ratio, axis=range(latents.shape.rank - 2))
+
+
+def closed_form_kl(q: tfd.Distribution, p: tfd.Distribution) -> tf.Tensor | None:
+    """Returns KL(q || p) [batch] where TFP registers one for these very classes.
+
+    None elsewhere, so for a subclass too: its densities may be others than those of its
+    base, whose KL TFP would take. One that a user registers for it counts.
+
+    Args:
+        q: Plain.
+        p: Plain.
+
+    Example:
+        >>> closed_form_kl(tfd.Normal(0.0, 1.0), tfd.Normal(1.0, 1.0))  # 0.5
+    """
+    if not _is_registered(q, p):
+        return None
     try:
         return tfd.kl_divergence(q, p)
-    except NotImplementedError:
-        log_ratio = q.log_prob(latents) - p.log_prob(latents)
-        return tf.reduce_mean(log_ratio, axis=range(latents.shape.rank - 2))
+    except NotImplementedError:  # of the distributions inside them
+        return None
 
 
 def inclusive_kl(
@@ -69,11 +98,16 @@ def inclusive_kl(
         prior: Batch shape [], event shape [latent_dim].
         posterior: Batch shape [B], event shape [latent_dim].
 
+    Raises:
+        InputError: Shapes or types do not fit each other, or as of
+            `aggregate_log_prob`.
+
     Example:
         >>> inclusive_kl(prior.distribution.sample(400), prior, vae.encode(x))
     """
-    log_p = _distribution(prior).log_prob(prior_samples)
-    return tf.reduce_mean(log_p - aggregate_log_prob(posterior, prior_samples))
+    _, p = _pair("inclusive_kl", posterior, prior)
+    z = check_points("inclusive_kl: prior_samples", prior_samples, p, rank=2)
+    return tf.reduce_mean(p.log_prob(z) - aggregate_log_prob(posterior, z))
 
 
 def dimensionwise_mmd(
@@ -90,15 +124,24 @@ def dimensionwise_mmd(
     Args:
         x: [B, latent_dim].
         y: [M, latent_dim].
-        bandwidths: The constants c.
+        bandwidths: The constants c, positive.
 
     Raises:
-        InputError: A gradient of the result is differentiated again.
+        InputError: Shapes or types do not fit each other, the bandwidths are not
+            positive, or a gradient of the result is differentiated again.
 
     Example:
         >>> dimensionwise_mmd(tf.random.normal([500, 4]), tf.random.normal([500, 4]))
     """
-    constants = tuple(float(c) for c in bandwidths)
+    x, y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
+    _check_sets(x, y)
+    numbers = positive_numbers(bandwidths, x.dtype.name)
+    if numbers is None or numbers.ndim != 1 or not numbers.size:
+        raise InputError(
+            "dimensionwise_mmd: bandwidths must be one or more positive numbers; "
+            f"received {short(bandwidths)}"
+        )
+    constants = tuple(numbers.tolist())
 
     @tf.custom_gradient
     def mmd(x: tf.Tensor, y: tf.Tensor) -> Any:
@@ -159,8 +202,44 @@ DIVERGENCES = {
 }
 
 
-def _distribution(prior: tfd.Distribution | Prior) -> tfd.Distribution:
-    return prior.distribution if isinstance(prior, Prior) else plain(prior)
+def _pair(name: str, posterior: Any, prior: Any) -> tuple[Any, Any]:
+    """Returns q(z|x) and p(z), plain, if they are of the same space."""
+    p = prior.distribution if isinstance(prior, Prior) else prior
+    for what, value in (("posterior", posterior), ("prior", p)):
+        if not isinstance(value, tfd.Distribution):
+            raise InputError(
+                f"{name}: expected the {what} as a distribution; received a "
+                f"{type(value).__name__}"
+            )
+    q, p = plain(posterior), plain(p)
+    fits = q.event_shape.is_compatible_with(p.event_shape) and q.dtype == p.dtype
+    if not fits or p.batch_shape.rank:
+        raise InputError(
+            f"{name}: expected a prior like the posterior, {q.dtype.name} with event "
+            f"shape {q.event_shape}, and batch shape []; received {p.dtype.name}, "
+            f"{p.event_shape} and {p.batch_shape}"
+        )
+    return q, p
+
+
+def _is_registered(q: tfd.Distribution, p: tfd.Distribution) -> bool:
+    if type(q) is type(p) is tfd.Independent:
+        return _is_registered(q.distribution, p.distribution)
+    families = [type(d).__mro__ if of_tfp(d) else (type(d),) for d in (q, p)]
+    registered = kullback_leibler._DIVERGENCES
+    return any(pair in registered for pair in itertools.product(*families))
+
+
+def _check_sets(x: tf.Tensor, y: tf.Tensor) -> None:
+    """Refuses what are not two sets of points of the same space."""
+    are_sets = all(z.shape.rank == 2 and 0 not in z.shape for z in (x, y))
+    fits = are_sets and x.shape[1:].is_compatible_with(y.shape[1:])
+    if not fits or x.dtype != y.dtype or x.dtype not in (tf.float32, tf.float64):
+        raise InputError(
+            "dimensionwise_mmd: expected x [B, latent_dim] and y [M, latent_dim], both "
+            f"float32 or both float64; received {x.dtype.name} {x.shape} and "
+            f"{y.dtype.name} {y.shape}"
+        )
 
 
 @compiled

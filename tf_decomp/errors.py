@@ -14,7 +14,7 @@ class InputError(ValueError):
         tf_decomp.errors.InputError: beta must be >= 0; received -1.0
     """
 
-    # Keras adds lines to errors from within a layer's call, but to those that have it.
+    # Keras adds the arguments of every layer to the messages of other exceptions.
     _keras_call_info_injected = True
 
 

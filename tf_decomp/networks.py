@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encoders x -> q(z|x) and decoders z -> p(x|z) as Keras models."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from tf_decomp.checks import check_size, check_sizes, check_weights, short
 from tf_decomp.errors import InputError
 from tf_decomp.likelihoods import (
     BernoulliLikelihood,
@@ -35,25 +36,52 @@ _KERNEL, _STRIDE = 4, 2
 
 
 class _Network(keras.Model):
-    """A body of Keras layers under a distribution head, rebuilt from its arguments."""
+    """A body of Keras layers under a distribution head, rebuilt from its arguments.
+
+    `smallest` is the shape of the smallest input: image sides are multiples of its.
+    """
 
     def __init__(
         self,
         body: Sequence[keras.layers.Layer],
-        head: tfp.layers.DistributionLambda,
+        head: Any,
+        smallest: tuple[int, ...],
         config: dict[str, Any],
         kwargs: dict[str, Any],
     ) -> None:
         super().__init__(**kwargs)
+        check_weights(type(self).__name__, count_weights(body, smallest))
         self.body = keras.Sequential(body)
         self.head = head
-        self._config = config
+        self._smallest, self._config = smallest, config
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tfd.Distribution:
+        shape = tuple(inputs.shape)
+        self._check_inputs(shape)
+        if not self.body.built:
+            count = count_weights(self.body.layers, shape[1:])
+            check_weights(type(self).__name__, count)
         return self.head(self.body(inputs, training=training))
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        """Returns the shape of the mean, for functional models made of this one."""
+        return self.head.compute_output_shape(
+            self.body.compute_output_shape(input_shape)
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name, **self._config}
+
+    def _check_inputs(self, shape: tuple[int | None, ...]) -> None:
+        if len(shape) != 1 + len(self._smallest):
+            wanted = "images [batch, height, width, channels]"
+            if len(self._smallest) == 1:
+                wanted = "vectors [batch, length]"
+            raise InputError(
+                f"{type(self).__name__}: expected {wanted}; received shape "
+                f"{list(shape)}"
+            )
+        _check_sides(shape[1:-1], self._smallest[0])
 
 
 @_register
@@ -68,7 +96,8 @@ class MLPEncoder(_Network):
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
-        InputError: The posterior is not known.
+        InputError: A size is no whole number >= 1, the weights do not fit into memory
+            (`tf_decomp.memory`), or the posterior is not known.
 
     Example:
         >>> MLPEncoder(latent_dim=2)(tf.zeros([5, 3])).mean()
@@ -82,9 +111,12 @@ class MLPEncoder(_Network):
         **kwargs: Any,
     ) -> None:
         head = _choose("posterior", POSTERIORS, posterior)
+        latent_dim = check_size("MLPEncoder: latent_dim", latent_dim)
+        hidden = check_sizes("MLPEncoder: hidden", hidden)
         super().__init__(
             [*_dense(hidden), layers.Dense(head.params_size(latent_dim))],
             head(latent_dim),
+            (1,),
             {"latent_dim": latent_dim, "hidden": list(hidden), "posterior": posterior},
             kwargs,
         )
@@ -102,7 +134,7 @@ class MLPDecoder(_Network):
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
-        InputError: The likelihood is not known.
+        InputError: As of MLPEncoder.
 
     Example:
         >>> MLPDecoder(data_dim=3)(tf.zeros([5, 2])).mean()
@@ -115,10 +147,13 @@ class MLPDecoder(_Network):
         likelihood: str = "normal",
         **kwargs: Any,
     ) -> None:
+        data_dim = check_size("MLPDecoder: data_dim", data_dim)
+        hidden = check_sizes("MLPDecoder: hidden", hidden)
         head = _choose("likelihood", LIKELIHOODS, likelihood)([data_dim])
         super().__init__(
             [*_dense(hidden), layers.Dense(head.params_size())],
             head,
+            (1,),
             {"data_dim": data_dim, "hidden": list(hidden), "likelihood": likelihood},
             kwargs,
         )
@@ -145,8 +180,8 @@ class ConvEncoder(_Network):
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
-        InputError: The posterior is not known, or (at the first call) a side is not
-            divisible by 2 for every convolution.
+        InputError: As of MLPEncoder, or (when called) a side is not divisible by 2 for
+            every convolution.
 
     Example:
         >>> ConvEncoder(latent_dim=10)(tf.zeros([5, 64, 64, 1])).mean()
@@ -162,6 +197,9 @@ class ConvEncoder(_Network):
         **kwargs: Any,
     ) -> None:
         head = _choose("posterior", POSTERIORS, posterior)
+        latent_dim = check_size("ConvEncoder: latent_dim", latent_dim)
+        filters = check_sizes("ConvEncoder: filters", filters, at_least=1)
+        hidden = check_sizes("ConvEncoder: hidden", hidden)
         body: list[keras.layers.Layer] = []
         for index, channels in enumerate(filters):
             body.append(layers.Conv2D(channels, 4, 2, "same", **_weights(batch_norm)))
@@ -178,13 +216,8 @@ class ConvEncoder(_Network):
             "batch_norm": batch_norm,
             "posterior": posterior,
         }
-        super().__init__(body, head(latent_dim), config, kwargs)
-        self._factor = 2 ** len(filters)
-
-    def __call__(self, inputs: tf.Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Checks the image size (here: Keras rewrites errors from `call`)."""
-        _check_sides(inputs.shape[1:3], self._factor)
-        return super().__call__(inputs, *args, **kwargs)
+        side = 2 ** len(filters)
+        super().__init__(body, head(latent_dim), (side, side, 1), config, kwargs)
 
 
 @_register
@@ -207,8 +240,8 @@ class ConvDecoder(_Network):
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
-        InputError: The likelihood is not known, or a side is not divisible by 2 for
-            every transposed convolution.
+        InputError: As of MLPEncoder, or a side is not divisible by 2 for every
+            transposed convolution.
 
     Example:
         >>> ConvDecoder((64, 64, 1))(tf.zeros([5, 10])).mean()
@@ -223,6 +256,9 @@ class ConvDecoder(_Network):
         likelihood: str = "bernoulli",
         **kwargs: Any,
     ) -> None:
+        data_shape = _check_image(data_shape)
+        filters = check_sizes("ConvDecoder: filters", filters, at_least=1)
+        hidden = check_sizes("ConvDecoder: hidden", hidden)
         _check_sides(data_shape[:2], 2 ** len(filters))
         family = _choose("likelihood", LIKELIHOODS, likelihood)
         head = family(data_shape, **({"scale": 0.1} if likelihood == "laplace" else {}))
@@ -253,7 +289,7 @@ class ConvDecoder(_Network):
             "batch_norm": batch_norm,
             "likelihood": likelihood,
         }
-        super().__init__(body, head, config, kwargs)
+        super().__init__(body, head, (1,), config, kwargs)
 
 
 def _dense(hidden: Sequence[int]) -> list[keras.layers.Layer]:
@@ -275,17 +311,51 @@ def _batch_norm() -> keras.layers.Layer:
 
 def _choose(what: str, table: dict[str, Any], name: str) -> Any:
     """Returns the head of a name, ours or one that is registered with Keras."""
-    head = table.get(name) or keras.saving.get_registered_object(name)
+    head = None
+    if isinstance(name, str):
+        head = table.get(name) or keras.saving.get_registered_object(name)
     if not hasattr(head, "params_size"):
-        raise InputError(f"{what}: expected one of {sorted(table)}; received {name!r}")
+        raise InputError(
+            f"{what}: expected one of {sorted(table)}; received {short(name)}"
+        )
     return head
 
 
-def _check_sides(sides: Sequence[int], factor: int) -> None:
-    if any(side % factor for side in sides):
+def count_weights(body: Sequence[keras.layers.Layer], shape: Sequence[int]) -> int:
+    """Returns how many weights dense and convolutional layers will have.
+
+    Args:
+        body: Layers, which need not be built.
+        shape: Of one input.
+
+    Example:
+        >>> count_weights([keras.layers.Dense(4), keras.layers.Dense(2)], (3,))  # 26
+    """
+    count, sizes = 0, (None, *shape)
+    for layer in body:
+        outputs = getattr(layer, "units", getattr(layer, "filters", 0))
+        area = math.prod(getattr(layer, "kernel_size", ()))
+        count += outputs * (area * (sizes[-1] or 1) + layer.use_bias) if outputs else 0
+        sizes = layer.compute_output_shape(sizes)
+    return count
+
+
+def _check_image(data_shape: Sequence[int]) -> tuple[int, ...]:
+    sizes = check_sizes("ConvDecoder: data_shape", data_shape)
+    if len(sizes) != 3:
         raise InputError(
-            f"images of {sides[0]}x{sides[1]}: every side must be divisible by "
-            f"{factor}; resize them (--image_size=32)"
+            "ConvDecoder: data_shape must be (height, width, channels); received "
+            f"{short(data_shape)}, grey images have 1 channel"
+        )
+    return sizes
+
+
+def _check_sides(sides: Sequence[int | None], factor: int) -> None:
+    if any(side is not None and side % factor for side in sides):
+        raise InputError(
+            f"images of {'x'.join(map(str, sides))}: every side must be divisible by "
+            f"{factor} (by 2 for each of the filters); use fewer filters or resize the "
+            "images"
         )
 
 

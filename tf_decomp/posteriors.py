@@ -6,12 +6,16 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from tf_decomp.checks import check_size
+from tf_decomp.errors import InputError
+from tf_decomp.heads import Head
 from tf_decomp.pairwise import differentiable_once, map_rows
-from tf_decomp.sampling import location_scale, plain
+from tf_decomp.sampling import batch_first, location_scale, plain
 from tf_decomp.tracing import compiled
+
+_register = keras.saving.register_keras_serializable("tf_decomp")
 
 # Far below the prior's scale of about 1, and float32 still resolves
 # (z - loc) / scale to 1e-3 for |z| of 1.
@@ -32,21 +36,24 @@ def positive_scale(raw: tf.Tensor) -> tf.Tensor:
     return SCALE_FLOOR + tf.nn.softplus(raw)
 
 
-class _Posterior(tfp.layers.DistributionLambda):
+class _Posterior(Head):
     """A head whose parameters [batch, 2 latent_dim] are loc and a raw scale."""
 
     def __init__(self, latent_dim: int, **kwargs: Any) -> None:
-        dtype = keras.config.dtype_policy().variable_dtype
-        # The default conversion to a tensor would draw a sample at every call.
-        super().__init__(
-            self._distribution, tfd.Distribution.mean, **{"dtype": dtype, **kwargs}
-        )
-        self.latent_dim = latent_dim
+        super().__init__(**kwargs)
+        self.latent_dim = check_size(f"{type(self).__name__}: latent_dim", latent_dim)
 
     @staticmethod
     def params_size(latent_dim: int) -> int:
         """Number of network outputs that the head needs."""
-        return 2 * latent_dim
+        return 2 * check_size("params_size: latent_dim", latent_dim)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "latent_dim": self.latent_dim}
+
+    def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return (self.params_size(self.latent_dim),), (self.latent_dim,)
 
     def _distribution(self, params: tf.Tensor) -> tfd.Distribution:
         loc, raw_scale = tf.split(params, 2, axis=-1)
@@ -56,25 +63,32 @@ class _Posterior(tfp.layers.DistributionLambda):
         raise NotImplementedError
 
 
+@_register
 class NormalPosterior(_Posterior):
     """Head: parameters [batch, 2 latent_dim] -> diagonal normal q(z|x).
 
     Batch shape [batch], event shape [latent_dim]; as a tensor it is its mean. Its KL
-    to NormalPrior is exact. Call it inside a `keras.Model`'s `call`.
+    to NormalPrior is exact. The last layer of an encoder, however Keras writes it.
 
     Args:
         latent_dim: Number of latent dimensions.
-        **kwargs: Arguments of the TFP layer; `dtype` follows Keras's policy, but is
-            never below float32.
+        **kwargs: Arguments of `keras.layers.Layer`; `dtype` follows Keras's policy, but
+            is never below float32.
+
+    Raises:
+        InputError: `latent_dim` is no whole number >= 1, or (when called) the layer in
+            front gives another number of outputs.
 
     Example:
-        >>> NormalPosterior(2)(tf.zeros([5, NormalPosterior.params_size(2)]))
+        >>> units = NormalPosterior.params_size(2)
+        >>> keras.Sequential([keras.layers.Dense(units), NormalPosterior(2)])
     """
 
     def _family(self, loc: tf.Tensor, scale: tf.Tensor) -> tfd.Distribution:
         return tfd.MultivariateNormalDiag(loc, scale)
 
 
+@_register
 class LaplacePosterior(_Posterior):
     """Head: parameters [batch, 2 latent_dim] -> independent Laplace q(z|x).
 
@@ -84,6 +98,9 @@ class LaplacePosterior(_Posterior):
     Args:
         latent_dim: Number of latent dimensions.
         **kwargs: As of NormalPosterior.
+
+    Raises:
+        InputError: As of NormalPosterior.
 
     Example:
         >>> LaplacePosterior(2)(tf.zeros([5, LaplacePosterior.params_size(2)]))
@@ -122,12 +139,16 @@ def aggregate_log_prob(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
         z: [S, latent_dim].
 
     Raises:
-        InputError: a gradient of the result is differentiated again.
+        InputError: z is of another shape or type, TensorFlow does not know the
+            posterior's parameters, or a gradient of the result is differentiated
+            again.
 
     Example:
         >>> aggregate_log_prob(vae.encode(x), tf.zeros([10, 2]))
     """
-    posterior, latent_dim = plain(posterior), z.shape[-1]
+    posterior = batch_first(plain(posterior))
+    z = check_points("aggregate_log_prob: z", z, posterior, rank=2)
+    latent_dim = z.shape[-1]
     # A number, not a shape: traces for several numbers of dimensions stay apart.
     written_out = location_scale(posterior) is not None and latent_dim <= _MAX_UNROLLED
     unrolled = latent_dim if written_out else 0
@@ -152,6 +173,38 @@ def aggregate_log_prob(posterior: tfd.Distribution, z: tf.Tensor) -> tf.Tensor:
         return tf.cast(log_q, z.dtype), gradient
 
     return log_aggregate(z, *_unpack(posterior))
+
+
+def check_points(
+    name: str,
+    points: tf.Tensor,
+    distribution: tfd.Distribution,
+    rank: int | None = None,
+) -> tf.Tensor:
+    """Returns points as a tensor, if they are values of a distribution.
+
+    Args:
+        name: What they are, for the message.
+        points: [..., latent_dim].
+        distribution: Event shape [latent_dim].
+        rank: Number of axes; None for any.
+
+    Raises:
+        InputError: They have another shape or type.
+
+    Example:
+        >>> check_points("z", tf.zeros([5, 2]), NormalPrior(2).distribution, rank=2)
+    """
+    points = tf.convert_to_tensor(points)
+    event, dtype = distribution.event_shape, distribution.dtype
+    leading = [None] * ((rank or points.shape.rank or 1) - 1)
+    wanted = tf.TensorShape(leading).concatenate(event)
+    if points.dtype != dtype or not points.shape.is_compatible_with(wanted):
+        raise InputError(
+            f"{name}: expected {dtype.name} of shape {wanted}, as its "
+            f"distribution; received {points.dtype.name} of shape {points.shape}"
+        )
+    return points
 
 
 @compiled

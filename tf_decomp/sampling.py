@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
+from tensorflow_probability.python.layers.internal import distribution_tensor_coercible
+
+from tf_decomp.errors import InputError
+
+# What TFP's layers return: a distribution that TensorFlow takes for a tensor.
+_COERCED = distribution_tensor_coercible._TensorCoercible
+_FAMILIES = (tfd.Normal, tfd.Laplace, tfd.Logistic, tfd.Gumbel)
 
 
 class LocationScale(NamedTuple):
@@ -28,6 +36,8 @@ class LocationScale(NamedTuple):
 def location_scale(posterior: tfd.Distribution) -> LocationScale | None:
     """Takes a diagonal location-scale posterior apart; returns None for any other.
 
+    A subclass, whose methods may be others, is another.
+
     Args:
         posterior: MultivariateNormalDiag, or Independent of Normal, Laplace,
             Logistic or Gumbel.
@@ -35,12 +45,12 @@ def location_scale(posterior: tfd.Distribution) -> LocationScale | None:
     Example:
         >>> location_scale(tfd.MultivariateNormalDiag(tf.zeros([5, 2]))).scale
     """
-    if isinstance(posterior, tfd.MultivariateNormalDiag):
+    if type(posterior) is tfd.MultivariateNormalDiag:
         return _apart(posterior.mean(), posterior.stddev(), tfd.Normal)
-    inner = posterior.distribution if isinstance(posterior, tfd.Independent) else None
-    for family in (tfd.Normal, tfd.Laplace, tfd.Logistic, tfd.Gumbel):
-        if isinstance(inner, family):
-            return _apart(inner.loc, inner.scale, family)
+    independent = type(posterior) is tfd.Independent
+    inner: Any = posterior.distribution if independent else None
+    if type(inner) in _FAMILIES:
+        return _apart(inner.loc, inner.scale, type(inner))
     return None
 
 
@@ -49,19 +59,72 @@ def plain(distribution: tfd.Distribution) -> tfd.Distribution:
 
     It takes off the tensor coercion of TFP's layers (which makes `tf.function`
     retrace at every call) and broadcasts the parameters of location-scale families,
-    so that each has the batch as its first axis.
+    so that each has the batch as its first axis. Others, among them all subclasses,
+    are what they were.
 
     Args:
         distribution: Coerced or not.
     """
-    distribution = getattr(distribution, "tensor_distribution", distribution)
-    if not isinstance(distribution, tfd.Independent):
+    distribution = _uncoerced(distribution)
+    if type(distribution) is not tfd.Independent:
         return distribution
     parts = location_scale(distribution)
     if parts is None:
         return distribution
-    full = type(parts.noise)(parts.loc, parts.scale)
-    return tfd.Independent(full, distribution.reinterpreted_batch_ndims)
+    inner = _changed(distribution.distribution, loc=parts.loc, scale=parts.scale)
+    return _changed(distribution, distribution=inner)
+
+
+def batch_first(distribution: tfd.Distribution) -> tfd.Distribution:
+    """Returns the distribution with the batch as every parameter's first axis.
+
+    So parameters of many can be joined, gathered or taken in chunks.
+
+    Args:
+        distribution: Plain, batch shape [batch].
+
+    Raises:
+        InputError: It is no composite tensor.
+
+    Example:
+        >>> heavy = tfd.StudentT(5.0, tf.zeros([4, 2]), 1.0)
+        >>> batch_first(tfd.Independent(heavy, 1)).distribution.df.shape  # [4, 2]
+    """
+    if not isinstance(distribution, tf.__internal__.CompositeTensor):
+        raise InputError(
+            "posterior: its parameters are joined over batches and replicas, and "
+            f"those of a {type(distribution).__name__} are not known; derive the class "
+            "from tfp.distributions.AutoCompositeTensorDistribution"
+        )
+    before = _parameters(distribution)
+    if len({tuple(param.shape) for param in before}) == 1:
+        return distribution
+    batch_shape = distribution.batch_shape_tensor()
+    full = distribution._broadcast_parameters_with_batch_shape(batch_shape)
+    for param, old in zip(_parameters(full), before, strict=True):
+        # In a graph TFP forgets the lengths of the other axes.
+        known = [None if size == 1 else size for size in old.shape[1:]]
+        if param.shape.rank == old.shape.rank > 0:
+            param.set_shape([None, *known])
+    return full
+
+
+def of_tfp(distribution: tfd.Distribution) -> bool:
+    """Returns whether TFP defines its class and those of the distributions inside it.
+
+    What is known about a class of TFP's need not hold for a user's subclass of it.
+
+    Args:
+        distribution: Any.
+
+    Example:
+        >>> of_tfp(tfd.Independent(tfd.Normal(tf.zeros(2), 1.0), 1))  # True
+    """
+    distribution = _uncoerced(distribution)
+    inside = tf.nest.flatten(list(distribution.parameters.values()))
+    return type(distribution).__module__.startswith(f"{tfp.__name__}.") and all(
+        of_tfp(part) for part in inside if isinstance(part, tfd.Distribution)
+    )
 
 
 def stateless_seed(seed: int | None, stream: int = 0) -> tf.Tensor | None:
@@ -117,15 +180,32 @@ def sample_with(
 
 
 def join(posteriors: Sequence[tfd.Distribution]) -> tfd.Distribution:
-    """Returns posteriors of one family, batch shapes [n_1], [n_2], ..., as one [n].
+    """Returns posteriors of one family as one, batch shape [n_1 + n_2 + ...].
 
     Args:
-        posteriors: Every parameter of each has the batch as its first axis.
+        posteriors: Batch shapes [n_1], [n_2], ...
+
+    Raises:
+        InputError: As of `batch_first`.
     """
-    parts = [plain(posterior) for posterior in posteriors]
-    params = [tf.nest.flatten(part, expand_composites=True) for part in parts]
+    parts = [batch_first(plain(posterior)) for posterior in posteriors]
+    params = [_parameters(part) for part in parts]
     joined = [tf.concat(param, axis=0) for param in zip(*params, strict=True)]
     return tf.nest.pack_sequence_as(parts[0], joined, expand_composites=True)
+
+
+def _uncoerced(distribution: tfd.Distribution) -> tfd.Distribution:
+    coerced = type(distribution) is _COERCED
+    return distribution.tensor_distribution if coerced else distribution
+
+
+def _parameters(distribution: tfd.Distribution) -> list[tf.Tensor]:
+    return tf.nest.flatten(distribution, expand_composites=True)
+
+
+def _changed(d: tfd.Distribution, /, **parameters: Any) -> tfd.Distribution:
+    """Returns it with other parameters and its own settings."""
+    return type(d)(**{**d.parameters, **parameters})
 
 
 def _apart(loc: tf.Tensor, scale: tf.Tensor, family: type) -> LocationScale:

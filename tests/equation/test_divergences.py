@@ -3,6 +3,8 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ from tf_decomp.divergences import (
     inclusive_kl,
     kl_divergence,
 )
-from tf_decomp.posteriors import aggregate_posterior
+from tf_decomp.errors import InputError
+from tf_decomp.posteriors import aggregate_posterior, check_points
 from tf_decomp.priors import NormalMixturePrior, NormalPrior, StudentTPrior
 
 tfd = tfp.distributions
@@ -234,6 +237,113 @@ def test_mmd_of_normals(shift: float) -> None:
     assert abs({0.0: 0.0, 1.0: 2.91}[shift] - expected) < np.std(draws)
     # Unbiased, so of equal distributions it is below 0 about half of the time.
     assert (min(draws) < 0) == (shift == 0)
+
+
+# -- arguments that do not fit ----------------------------------------------------
+
+Q = tfd.MultivariateNormalDiag(tf.zeros([4, 2]), tf.ones([4, 2]))
+POINTS = tf.zeros([4, 2])
+TWO = NormalPrior(2)
+BAD: dict[str, tuple[str, Callable[[], Any]]] = {
+    **{
+        f"mmd {x.dtype.name} {x.shape}, {y.dtype.name} {y.shape}": (
+            "dimensionwise_mmd: expected x [B, latent_dim] and y [M, latent_dim]",
+            partial(dimensionwise_mmd, x, y),
+        )
+        for x, y in (
+            (POINTS, tf.zeros([4, 3])),
+            (POINTS, tf.zeros([4, 1])),
+            (POINTS, tf.zeros([4])),
+            (POINTS, tf.zeros([2, 4, 2])),
+            (tf.zeros([]), tf.zeros([])),
+            (POINTS, tf.zeros([4, 2], tf.float64)),
+            (np.zeros([4, 2]), POINTS),
+            (tf.zeros([4, 2], tf.int32), tf.zeros([4, 2], tf.int32)),
+            (tf.zeros([4, 2], tf.float16), tf.zeros([4, 2], tf.float16)),
+            (tf.zeros([0, 2]), POINTS),
+            (POINTS, tf.zeros([0, 2])),
+        )
+    },
+    **{
+        f"bandwidths {values!r}": (
+            "dimensionwise_mmd: bandwidths must be one or more positive numbers",
+            partial(dimensionwise_mmd, POINTS, POINTS, values),
+        )
+        for values in (
+            (),
+            1.0,
+            (0.0,),
+            (1.0, -1.0),
+            (np.nan,),
+            (np.inf,),
+            (1e-60,),
+            "1",
+            None,
+            ("a",),
+            [[1.0]],
+            (True,),
+        )
+    },
+    **{
+        f"{function.__name__} of {name}": (
+            f"{function.__name__}: {message}",
+            partial(call, function, posterior, prior),
+        )
+        for function, call in (
+            (kl_divergence, lambda f, q, p: f(q, p, POINTS)),
+            (inclusive_kl, lambda f, q, p: f(POINTS, p, q)),
+        )
+        for name, message, posterior, prior in (
+            ("3", "expected a prior like the posterior", Q, NormalPrior(3)),
+            ("1", "expected a prior like the posterior", Q, NormalPrior(1)),
+            (
+                "float64",
+                "expected a prior like the posterior",
+                Q,
+                NormalPrior(2, dtype="float64"),
+            ),
+            ("a batch", "expected a prior like the posterior", Q, Q),
+            ("no event", "expected a prior", Q, tfd.Normal(tf.zeros([2]), 1.0)),
+            ("a tensor", "expected the posterior as a", POINTS, TWO),
+            ("no prior", "expected the prior as a distribution", Q, None),
+            ("a name", "expected the prior as a distribution", Q, "normal"),
+        )
+    },
+    **{
+        f"latents {z.dtype.name} {z.shape}": (
+            "kl_divergence: latents: expected float32 of shape",
+            partial(kl_divergence, Q, StudentTPrior(2, 5.0), z),
+        )
+        for z in (tf.zeros([4, 3]), tf.zeros([]), np.zeros([4, 2]))
+    },
+    **{
+        f"prior_samples {z.dtype.name} {z.shape}": (
+            "inclusive_kl: prior_samples: expected float32 of shape (None, 2)",
+            partial(inclusive_kl, z, TWO, Q),
+        )
+        for z in (tf.zeros([4, 3]), tf.zeros([2]), tf.zeros([3, 4, 2]), np.eye(2))
+    },
+    **{
+        f"z {z.dtype.name} {z.shape}": (
+            "aggregate_log_prob: z: expected float32 of shape (None, 2)",
+            partial(aggregate_log_prob, Q, z),
+        )
+        for z in (tf.zeros([4, 3]), tf.zeros([2]), tf.zeros([3, 4, 2]), np.eye(2))
+    },
+    "points": (
+        "z: expected float32 of shape (2,)",
+        lambda: check_points("z", tf.zeros([3]), TWO.distribution),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_arguments(name: str) -> None:
+    message, call = BAD[name]
+    with pytest.raises(InputError) as raised:
+        call()
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 # -- the calling form -------------------------------------------------------------

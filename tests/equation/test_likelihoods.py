@@ -54,8 +54,21 @@ def test_bernoulli_of_large_logits_is_finite() -> None:
     np.testing.assert_allclose(likelihood.log_prob([[0.0, 1.0]]), [-400.0])
 
 
-@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "scale", [0.0, -1.0, float("nan"), float("inf"), 1e-60, "1", True, [1.0], 10**400]
+)
 @pytest.mark.parametrize("head", [NormalLikelihood, LaplaceLikelihood])
 def test_bad_scale(head: Any, scale: float) -> None:
     with pytest.raises(InputError, match="scale must be > 0"):
         head([2], scale=scale)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize(
+    "data_shape", [(), 3, (0,), (2, -1), (1.5,), (True,), "3", None, [[2]]]
+)
+def test_bad_data_shape(name: str, data_shape: Any) -> None:
+    head = LIKELIHOODS[name].func
+    with pytest.raises(InputError, match=f"{head.__name__}: data_shape must") as raised:
+        head(data_shape)
+    assert "\n" not in str(raised.value)

@@ -160,9 +160,37 @@ def test_as_prior() -> None:
 VARIABLE = partial(tfd.MultivariateNormalDiag, scale_diag=[1.0, 1.0])
 MIXTURE: Any = NormalMixturePrior
 BAD: dict[str, tuple[str, Callable[[], Any]]] = {
-    "latent_dim 0": ("latent_dim must be >= 1", lambda: NormalPrior(0)),
-    "t latent_dim 0": ("latent_dim must be >= 1", lambda: StudentTPrior(0, 5.0)),
-    "slab latent_dim 0": ("latent_dim must be >= 1", lambda: SpikeAndSlabPrior(0)),
+    "slab latent_dim 0": ("SpikeAndSlabPrior: latent_", lambda: SpikeAndSlabPrior(0)),
+    "t latent_dim 0": ("StudentTPrior: latent_dim", lambda: StudentTPrior(0, 5.0)),
+    **{
+        f"latent_dim {value!r}": (
+            f"NormalPrior: latent_dim must be a whole number >= 1; received {value!r}",
+            partial(NormalPrior, value),
+        )
+        for value in (0, -1, 1.5, 2.0, True, "2", None, [2], float("nan"))
+    },
+    "latent_dim 10^15": (
+        "of memory that are available; choose smaller sizes",
+        lambda: NormalPrior(10**15),
+    ),
+    **{
+        f"variances {values!r}": ("must be 2 positive", partial(NormalPrior, 2, values))
+        for values in (
+            [1.0, -1.0],
+            [1.0, np.inf],
+            [1.0, 1e39],
+            [1.0, 1e-46],
+            [[1.0, 1.0]],
+            [[1.0], 1.0],
+            [True, True],
+            [1j, 1.0],
+            ["1", "1"],
+            "11",
+            1.0,
+            [None, 1.0],
+            [],
+        )
+    },
     "count": ("must be 2 positive", lambda: NormalPrior(2, variances=[1.0])),
     "zero": ("must be 2 positive", lambda: NormalPrior(2, variances=[1.0, 0.0])),
     "nan": ("must be 2 positive", lambda: NormalPrior(2, [1.0, float("nan")])),
@@ -173,10 +201,26 @@ BAD: dict[str, tuple[str, Callable[[], Any]]] = {
     ),
     "df 0": ("df must be > 0", lambda: StudentTPrior(2, 0.0)),
     "df nan": ("df must be > 0", lambda: StudentTPrior(2, float("nan"))),
-    "rank": (
-        "received shape [2]",
-        lambda: MIXTURE(np.zeros(2), 0.1),
-    ),
+    **{
+        f"df {df!r}": (
+            "StudentTPrior: df must be > 0 and finite in float32; received",
+            partial(StudentTPrior, 2, df),
+        )
+        for df in (-1.0, -np.inf, 1e39, 1e-46, 10**400, "5", None, [5.0], True)
+    },
+    "rank": ("finite matrix", lambda: MIXTURE(np.zeros(2), 0.1)),
+    "ragged": ("finite matrix", lambda: MIXTURE([[0.0, 1.0], [0.0]], 0.1)),
+    "nan loc": ("finite matrix", lambda: MIXTURE([[np.nan, 0]], 0.1)),
+    "too large": ("finite matrix", lambda: MIXTURE([[1e39, 0]], 0.1)),
+    "text": ("finite matrix", lambda: MIXTURE([["a", "b"]], 0.1)),
+    "no locs": ("finite matrix", lambda: MIXTURE(None, 0.1)),
+    **{
+        f"variance {value!r}": (
+            "NormalMixturePrior: variance must be > 0",
+            partial(MIXTURE, MODES, value),
+        )
+        for value in (-1.0, np.nan, 1e-60, "1", None, [0.1])
+    },
     "empty": ("finite matrix", lambda: MIXTURE([], 0.1)),
     "infinite": ("finite matrix", lambda: MIXTURE([[np.inf, 0]], 0.1)),
     "variance 0": ("variance must be > 0", lambda: MIXTURE(MODES, 0.0)),
@@ -192,6 +236,43 @@ BAD: dict[str, tuple[str, Callable[[], Any]]] = {
         "4 positive numbers",
         lambda: MIXTURE(MODES, 0.1, [1.0, 1.0, 1.0, np.inf]),
     ),
+    **{
+        f"weights {values!r}": (
+            "NormalMixturePrior: weights must sum to 1; received",
+            partial(MIXTURE, MODES, 0.1, values),
+        )
+        for values in ([1.0] * 4, [0.2] * 4, [0.3333, 0.3333, 0.3333, 1e-6])
+    },
+    **{
+        f"weights {values!r}": (
+            "4 positive numbers",
+            partial(MIXTURE, MODES, 1, values),
+        )
+        for values in (
+            [0.5, 0.6, -0.1, 0.0],
+            [np.nan, 0.5, 0.25, 0.25],
+            [[0.25] * 4],
+            [0.5, [0.5], 0.0, 0.0],
+            "abcd",
+            0.25,
+            [],
+        )
+    },
+    **{
+        f"gamma {value!r}": (
+            "SpikeAndSlabPrior: gamma must lie in [0, 1]",
+            partial(SpikeAndSlabPrior, 2, value),
+        )
+        for value in (np.nan, np.inf, "0.5", None, [0.5], True)
+    },
+    **{
+        f"spike {value!r}": (
+            "spike_variance must be > 0",
+            partial(SpikeAndSlabPrior, 2, 0.8, value),
+        )
+        for value in (-1.0, np.nan, np.inf, 1e-60, "0.1", None)
+    },
+    "no distribution": ("expected a distribution", lambda: FixedPrior(3.0)),
     "gamma -0.1": ("must lie in [0, 1]", lambda: SpikeAndSlabPrior(2, gamma=-0.1)),
     "gamma 1.1": ("must lie in [0, 1]", lambda: SpikeAndSlabPrior(2, gamma=1.1)),
     "spike": (
@@ -263,3 +344,36 @@ def test_pca_variances_need_directions() -> None:
     for data in (x, x[:4], np.concatenate([x, x], 1)):
         with pytest.raises(InputError, match="more directions"):
             pca_variances(data, 4)
+
+
+@pytest.mark.parametrize(
+    ("message", "x", "latent_dim"),
+    [
+        ("must be finite", np.array([[1.0, np.nan], [0.0, 1.0], [2.0, 2.0]]), 1),
+        ("must be finite", np.array([[1.0, np.inf], [0.0, 1.0], [2.0, 2.0]]), 1),
+        ("must be finite", np.array([[1.0, 1e30], [0.0, 1.0], [2.0, 2.0]]), 1),
+        ("more directions", np.ones([1, 3]), 1),
+        ("more directions", np.ones([5, 3]), 1),
+        ("an array of numbers", np.ones([0, 3]), 1),
+        ("an array of numbers", np.ones(5), 1),
+        ("an array of numbers", [[1.0, 2.0], [3.0]], 1),
+        ("an array of numbers", np.array([["a", "b"]]), 1),
+        ("an array of numbers", np.ones([5, 3], complex), 1),
+        ("latent_dim must be a whole", np.eye(5), 0),
+        ("latent_dim must be a whole", np.eye(5), 1.5),
+        ("latent_dim must be a whole", np.eye(5), True),
+    ],
+)
+def test_pca_variances_of_bad_arguments(message: str, x: Any, latent_dim: Any) -> None:
+    with pytest.raises(InputError, match=message) as raised:
+        pca_variances(x, latent_dim)
+    assert "\n" not in str(raised.value)
+
+
+def test_numpy_s_numbers_are_numbers() -> None:
+    prior = NormalPrior(np.int64(2), np.array([1, 2]))
+    assert prior.get_config()["variances"] == [1.0, 2.0]
+    assert type(prior.get_config()["latent_dim"]) is int
+    assert StudentTPrior(2, np.float32(5)).get_config()["df"] == 5.0
+    assert StudentTPrior(2, np.float32("inf")).get_config()["df"] == np.inf
+    assert NormalPrior(2, [1.0, 1e39], dtype="float64").latent_dim == 2

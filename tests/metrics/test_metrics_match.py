@@ -273,7 +273,7 @@ def test_another_family_matches() -> None:
 
 
 def test_total_correlation_of_priors() -> None:
-    prior = NormalMixturePrior(PINWHEEL, 0.1, weights=[1, 2, 3, 4, 5]).distribution
+    prior = NormalMixturePrior(PINWHEEL, 0.1, weights=np.arange(1, 6) / 15).distribution
     z = np.linspace(-5, 5, 401)
     grid = np.stack(np.meshgrid(z, z, indexing="ij"), axis=-1).astype(np.float32)
     p = np.exp(prior.log_prob(grid).numpy().astype(np.float64))

@@ -168,7 +168,7 @@ def test_three_ways_to_the_normaliser_agree(name: str) -> None:
 def test_mixture_in_many_dimensions() -> None:
     # Components so far apart that F_beta = sum_k w_k^beta F_beta(component).
     locs = 100 * np.eye(4)[:3]
-    prior = NormalMixturePrior(locs, 0.5, weights=[1, 2, 5], dtype="float64")
+    prior = NormalMixturePrior(locs, 0.5, weights=[0.125, 0.25, 0.625], dtype="float64")
     one = anneal(NormalPrior(4, variances=[0.5] * 4, dtype="float64"), 3)
     shares = np.log(np.sum((np.array([1, 2, 5]) / 8) ** 3))
     f = anneal(prior, 3)

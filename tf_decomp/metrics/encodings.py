@@ -12,7 +12,7 @@ from tensorflow_probability import distributions as tfd
 from tf_decomp.checks import check_memory, check_whole_number, short
 from tf_decomp.errors import InputError
 from tf_decomp.priors import Prior, as_prior
-from tf_decomp.sampling import join, plain, stateless_seed
+from tf_decomp.sampling import join, of_tfp, plain, stateless_seed
 from tf_decomp.tracing import traced
 
 MOST_SEED = 2**31 - 1  # TensorFlow takes an int32
@@ -170,14 +170,15 @@ def sample_aggregate(
 def marginals(posterior: tfd.Distribution) -> tfd.Distribution | None:
     """Returns q(z_d|x) of every dimension, batch shape [n, latent_dim], if it is known.
 
-    It is for independent dimensions and for every multivariate normal, else None.
+    It is for independent dimensions and for TFP's multivariate normals, else None.
 
     Args:
         posterior: Batch shape [n], event shape [latent_dim].
     """
-    if isinstance(posterior, tfd.MultivariateNormalLinearOperator):
+    is_normal = isinstance(posterior, tfd.MultivariateNormalLinearOperator)
+    if is_normal and of_tfp(posterior):
         return tfd.Normal(posterior.mean(), posterior.stddev())
-    if isinstance(posterior, tfd.Independent):
+    if type(posterior) is tfd.Independent:
         each = posterior.distribution
         return each if each.event_shape.rank == 0 else None
     return None

@@ -337,11 +337,11 @@ def prior_total_correlation(p: tfd.Distribution, z: tf.Tensor) -> Estimate | Non
         p: Batch shape [], event shape [latent_dim].
         z: [num_samples, latent_dim] its samples.
     """
-    mixture = isinstance(p, tfd.MixtureSameFamily)
+    mixture = type(p) is tfd.MixtureSameFamily
     each = marginals(p.components_distribution if mixture else p)
     if each is None:
         return None
-    if isinstance(p, tfd.Independent | tfd.MultivariateNormalDiag):
+    if type(p) in (tfd.Independent, tfd.MultivariateNormalDiag):
         return Estimate(0.0, 0.0, z.shape[0])
     z, weights = tf.cast(z, p.dtype), tf.zeros([1], p.dtype)
     if mixture:

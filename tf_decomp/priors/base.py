@@ -5,11 +5,10 @@ import abc
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp.errors import InputError
+from tf_decomp.checks import check_size, check_weights
 
 
 class Prior(keras.layers.Layer, abc.ABC):
@@ -52,16 +51,18 @@ def diagonal_normal(scale: tf.Tensor) -> tfd.Distribution:
     return tfd.MultivariateNormalDiag(tf.zeros_like(scale), scale)
 
 
-def check_latent_dim(latent_dim: int) -> None:
-    """Refuses a latent_dim below 1.
+def check_latent_dim(prior: Prior, latent_dim: Any) -> int:
+    """Returns the number of latent dimensions, if memory holds networks of it.
+
+    Args:
+        prior: Whose it is.
+        latent_dim: The number.
 
     Raises:
-        InputError: It is.
+        InputError: It is no whole number >= 1, or too large.
     """
-    if latent_dim < 1:
-        raise InputError(f"latent_dim must be >= 1; received {latent_dim}")
-
-
-def brief(value: Any) -> str:
-    """Returns a received value as one short line."""
-    return f"shape {list(np.shape(value))}" if np.size(value) > 8 else str(value)
+    name = f"{type(prior).__name__}: latent_dim"
+    latent_dim = check_size(name, latent_dim)
+    # Encoder and decoder have at least two each.
+    check_weights(f"{name}={latent_dim}", 4 * latent_dim)
+    return latent_dim

@@ -11,6 +11,7 @@ from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
 from tf_decomp.priors.base import Prior
+from tf_decomp.sampling import of_tfp
 
 
 @keras.saving.register_keras_serializable("tf_decomp")
@@ -33,6 +34,11 @@ class FixedPrior(Prior):
         super().__init__(**kwargs)
         if isinstance(distribution, Mapping):
             distribution = _decode(distribution)
+        if not isinstance(distribution, tfd.Distribution):
+            raise InputError(
+                "FixedPrior: expected a distribution of tfp.distributions; received a "
+                f"{type(distribution).__name__}"
+            )
         if distribution.batch_shape.rank != 0 or distribution.event_shape.rank != 1:
             raise InputError(
                 "prior: expected a distribution with batch shape [] and event shape "
@@ -83,7 +89,8 @@ def _encode(value: Any) -> Any:
     """Returns a distribution's parameter as what JSON holds."""
     if isinstance(value, tfd.Distribution):
         name = type(value).__name__.lstrip("_")
-        if not hasattr(tfd, name) or not isinstance(value, getattr(tfd, name)):
+        # A user's class may have the name of TFP's.
+        if not (of_tfp(value) and hasattr(tfd, name)):
             raise _unplain(value)
         given = {k: v for k, v in value.parameters.items() if k != "name"}
         return {

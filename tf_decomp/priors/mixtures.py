@@ -5,12 +5,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tf_decomp.checks import (
+    check_positive,
+    finite_numbers,
+    positive_numbers,
+    short,
+)
 from tf_decomp.errors import InputError
-from tf_decomp.priors.base import Prior, brief, check_latent_dim, diagonal_normal
+from tf_decomp.priors.base import Prior, check_latent_dim, diagonal_normal
+
+# Of a sum of float32 numbers.
+_ROUNDING = 1e-5
 
 
 @keras.saving.register_keras_serializable("tf_decomp")
@@ -20,11 +28,12 @@ class NormalMixturePrior(Prior):
     Args:
         locs: [num_components, latent_dim] means.
         variance: Variance of every component in every dimension.
-        weights: [num_components] positive weights, scaled to sum 1; equal by default.
+        weights: [num_components] positive weights with sum 1; equal by default.
 
     Raises:
         InputError: `locs` is not a finite matrix, `variance` is not positive, or
-            `weights` do not fit.
+            `weights` are not positive, not one for each component, or have another
+            sum.
 
     Example:
         >>> NormalMixturePrior([[0, 1], [0, -1]], variance=0.03).distribution
@@ -38,28 +47,18 @@ class NormalMixturePrior(Prior):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        means = np.array(locs, float)
-        if means.ndim != 2 or 0 in means.shape or not np.all(np.isfinite(means)):
+        means = finite_numbers(locs, self.variable_dtype)
+        if means is None or means.ndim != 2 or means.size == 0:
             raise InputError(
                 "NormalMixturePrior: locs must be a finite matrix [num_components, "
-                f"latent_dim]; received shape {list(means.shape)}"
-            )
-        if not (np.isfinite(variance) and variance > 0):
-            raise InputError(
-                f"NormalMixturePrior: variance must be > 0; received {variance}"
-            )
-        shares = np.ones(len(means)) if weights is None else np.array(weights, float)
-        if shares.shape != means.shape[:1] or not np.all(
-            np.isfinite(shares) & (shares > 0)
-        ):
-            raise InputError(
-                f"NormalMixturePrior: weights must be {len(means)} positive numbers, "
-                f"one for each component; received {brief(weights)}"
+                f"latent_dim]; received {short(locs)}"
             )
         self._config = {
             "locs": means.tolist(),
-            "variance": float(variance),
-            "weights": (shares / shares.sum()).tolist(),
+            "variance": check_positive(
+                "NormalMixturePrior: variance", variance, self.variable_dtype
+            ),
+            "weights": self._shares(weights, len(means)),
         }
 
     @property
@@ -75,6 +74,23 @@ class NormalMixturePrior(Prior):
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), **self._config}
+
+    def _shares(self, weights: Any, count: int) -> list[float]:
+        """Returns the weights [count], whose sum is 1 to rounding."""
+        if weights is None:
+            return [1 / count] * count
+        shares = positive_numbers(weights, self.variable_dtype)
+        if shares is None or shares.shape != (count,):
+            raise InputError(
+                f"NormalMixturePrior: weights must be {count} positive numbers, "
+                f"one for each component; received {short(weights)}"
+            )
+        if abs(shares.sum() - 1) > _ROUNDING:
+            raise InputError(
+                f"NormalMixturePrior: weights must sum to 1; received {short(weights)} "
+                f"with sum {shares.sum():g}, divide them by it"
+            )
+        return shares.tolist()
 
 
 @keras.saving.register_keras_serializable("tf_decomp")
@@ -101,20 +117,17 @@ class SpikeAndSlabPrior(Prior):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_latent_dim(latent_dim)
-        if not 0 <= gamma <= 1:
+        share = finite_numbers(gamma, self.variable_dtype)
+        if share is None or share.ndim or not 0 <= share <= 1:
             raise InputError(
-                f"SpikeAndSlabPrior: gamma must lie in [0, 1]; received {gamma}"
-            )
-        if not (np.isfinite(spike_variance) and spike_variance > 0):
-            raise InputError(
-                "SpikeAndSlabPrior: spike_variance must be > 0; "
-                f"received {spike_variance}"
+                f"SpikeAndSlabPrior: gamma must lie in [0, 1]; received {short(gamma)}"
             )
         self._config = {
-            "latent_dim": latent_dim,
-            "gamma": float(gamma),
-            "spike_variance": float(spike_variance),
+            "latent_dim": check_latent_dim(self, latent_dim),
+            "gamma": float(share),
+            "spike_variance": check_positive(
+                "SpikeAndSlabPrior: spike_variance", spike_variance, self.variable_dtype
+            ),
         }
 
     @property

@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tf_decomp.checks import check_size, positive_numbers, short
 from tf_decomp.errors import InputError
-from tf_decomp.priors.base import Prior, brief, check_latent_dim, diagonal_normal
+from tf_decomp.priors.base import Prior, check_latent_dim, diagonal_normal
 
 
 @keras.saving.register_keras_serializable("tf_decomp")
@@ -43,16 +44,14 @@ class NormalPrior(Prior):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_latent_dim(latent_dim)
-        values = (
-            np.ones(latent_dim) if variances is None else np.array(variances, float)
-        )
-        if values.shape != (latent_dim,) or not np.all(
-            np.isfinite(values) & (values > 0)
-        ):
+        latent_dim = check_latent_dim(self, latent_dim)
+        values: np.ndarray | None = np.ones(latent_dim)
+        if variances is not None:
+            values = positive_numbers(variances, self.variable_dtype)
+        if values is None or values.shape != (latent_dim,):
             raise InputError(
                 f"NormalPrior: variances must be {latent_dim} positive numbers, "
-                f"one for each latent dimension; received {brief(variances)}"
+                f"one for each latent dimension; received {short(variances)}"
             )
         if fixed_total and not learnable:
             raise InputError(
@@ -113,23 +112,38 @@ def pca_variances(
         seed: Seed of that subset.
 
     Raises:
-        InputError: The data have fewer than latent_dim directions of variation.
+        InputError: The data are no finite numbers, or have fewer than latent_dim
+            directions of variation.
 
     Example:
         >>> pca_variances(np.random.default_rng(0).normal(size=(100, 5)), 2)
     """
+    latent_dim = check_size("pca_variances: latent_dim", latent_dim)
+    max_examples = check_size("pca_variances: max_examples", max_examples)
+    is_array = isinstance(x, np.ndarray) and x.dtype.kind in "fiub"
+    if not is_array or x.ndim < 2 or not len(x):
+        raise InputError(
+            "pca_variances: expected an array of numbers [n, ...], a datum a row; "
+            f"received {short(x)}"
+        )
     rows = x.reshape(len(x), -1)
     if len(rows) > max_examples:
         chosen = np.random.default_rng(seed).choice(
             len(rows), max_examples, replace=False
         )
         rows = rows[np.sort(chosen)]
-    centred = rows.astype(np.float32) - rows.mean(0, dtype=np.float64).astype(
-        np.float32
-    )
-    # X'X and XX' share their nonzero eigenvalues.
-    wide = centred.shape[1] > len(centred)
-    gram = centred @ centred.T if wide else centred.T @ centred
+    with np.errstate(over="ignore", invalid="ignore"):
+        centred = rows.astype(np.float32) - rows.mean(0, dtype=np.float64).astype(
+            np.float32
+        )
+        # X'X and XX' share their nonzero eigenvalues.
+        wide = centred.shape[1] > len(centred)
+        gram = centred @ centred.T if wide else centred.T @ centred
+    if not np.all(np.isfinite(gram)):
+        raise InputError(
+            "pca_variances: the data must be finite, and their squares within float32; "
+            "received NaN, infinite or larger numbers"
+        )
     eigenvalues = np.linalg.eigvalsh(gram.astype(np.float64))[::-1][:latent_dim]
     if len(eigenvalues) < latent_dim or eigenvalues[-1] <= 1e-9 * eigenvalues[0]:
         raise InputError(

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp.errors import InputError
+from tf_decomp.checks import check_positive
 from tf_decomp.priors.base import Prior, check_latent_dim, diagonal_normal
 
 
@@ -21,7 +21,8 @@ class StudentTPrior(Prior):
         df: Degrees of freedom; infinity gives the standard normal.
 
     Raises:
-        InputError: `latent_dim` < 1 or `df` <= 0.
+        InputError: `latent_dim` is no whole number >= 1, or more than networks can
+            have in memory, or `df` is not positive.
 
     Example:
         >>> StudentTPrior(10, df=5.0).distribution.log_prob(tf.zeros(10))
@@ -29,11 +30,10 @@ class StudentTPrior(Prior):
 
     def __init__(self, latent_dim: int, df: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_latent_dim(latent_dim)
-        if not df > 0:
-            raise InputError(
-                f"StudentTPrior: df must be > 0 (inf for the normal); received {df}"
-            )
+        latent_dim = check_latent_dim(self, latent_dim)
+        # Its own limit, which no floating-point type holds as a number.
+        if not (isinstance(df, float | np.floating) and df == np.inf):
+            df = check_positive("StudentTPrior: df", df, self.variable_dtype)
         self._config = {"latent_dim": latent_dim, "df": float(df)}
 
     @property

@@ -2,6 +2,7 @@
 """The annealed prior f_beta(z) = p(z)^beta / F_beta of Theorem 1."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import scipy.special
@@ -117,7 +118,7 @@ def _numerical(
     p: tfd.Distribution, beta: float, method: str, num_samples: int, seed: int | None
 ) -> tuple[float, float, str]:
     """Returns log F_beta, its standard error and the method used."""
-    independent = isinstance(p, tfd.Independent) and not p.distribution.event_shape.rank
+    independent = type(p) is tfd.Independent and not p.distribution.event_shape.rank
     auto = method == "auto"
     if method == "quadrature" or (auto and (independent or p.event_shape[0] <= 2)):
         integrate = factorised_log_normaliser if independent else joint_log_normaliser
@@ -138,10 +139,10 @@ def _closed_form(
     p: tfd.Distribution, beta: float
 ) -> tuple[tfd.Distribution, float] | None:
     """Returns f_beta and log F_beta where p^beta stays in its family."""
-    inner = p.distribution if isinstance(p, tfd.Independent) else None
-    if isinstance(inner, tfd.StudentT):
+    inner: Any = p.distribution if type(p) is tfd.Independent else None
+    if type(inner) is tfd.StudentT:
         return _anneal_student_t(p, beta)
-    if isinstance(inner, tfd.Laplace):
+    if type(inner) is tfd.Laplace:
         loc, scale = inner.mean(), inner.scale * tf.ones_like(inner.mean())
         sizes = 2 * scale.numpy().astype(float)
         logs = (1 - beta) * np.log(sizes) - np.log(beta)
@@ -153,7 +154,7 @@ def _closed_form(
     if inner is not None:
         family = tfd.Independent(tfd.Normal(loc, p.stddev() / beta**0.5), 1)
         log_determinant = 2 * np.sum(np.log(p.stddev().numpy().astype(float)))
-    elif isinstance(p, tfd.MultivariateNormalDiag):
+    elif type(p) is tfd.MultivariateNormalDiag:
         family = tfd.MultivariateNormalDiag(loc, p.stddev() / beta**0.5)
         log_determinant = 2 * np.sum(np.log(p.stddev().numpy().astype(float)))
     else:

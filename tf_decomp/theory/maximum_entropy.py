@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tf_decomp.divergences import closed_form_kl
 from tf_decomp.objectives import ObjectiveTerms, objective_terms
 from tf_decomp.sampling import plain
 from tf_decomp.theory.annealing import AnnealedPrior
@@ -58,13 +59,11 @@ def maximum_entropy_terms(
         x, posterior, annealed.prior, decoder, latents
     ).log_likelihood
     if annealed.distribution is not None:
-        try:
-            kl = tfd.kl_divergence(posterior, annealed.distribution)
+        kl = closed_form_kl(posterior, annealed.distribution)
+        if kl is not None:
             return MaximumEntropyTerms(
                 log_likelihood, kl, posterior.entropy(), annealed.log_normaliser
             )
-        except NotImplementedError:
-            pass
     log_q = posterior.log_prob(latents)
     kl = tf.reduce_mean(log_q - annealed.log_prob(latents), axis=0)
     entropy = -tf.reduce_mean(log_q, axis=0)

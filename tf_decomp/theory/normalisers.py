@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
-from tf_decomp.sampling import stateless_seed
+from tf_decomp.sampling import of_tfp, stateless_seed
 
 # exp(-40) = 4e-18 of the largest value is below float64's rounding.
 _NEGLIGIBLE = 40.0
@@ -214,9 +214,9 @@ def _normal_components(
     p: tfd.Distribution,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Returns weights [k], means [k, d] and covariances [k, d, d]."""
-    if isinstance(p, tfd.MixtureSameFamily):
+    if type(p) is tfd.MixtureSameFamily:
         parts, weights = [p.components_distribution], p.mixture_distribution
-    elif isinstance(p, tfd.Mixture):
+    elif type(p) is tfd.Mixture:
         parts, weights = p.components, p.cat
     else:
         return None
@@ -230,14 +230,14 @@ def _normal_components(
 
 
 def is_normal(p: tfd.Distribution) -> bool:
-    """Returns whether p is a multivariate normal or Independent of normals.
+    """Returns whether p is a multivariate normal of TFP's or Independent of normals.
 
     Args:
         p: Any distribution.
     """
-    if isinstance(p, tfd.Independent):
-        return isinstance(p.distribution, tfd.Normal)
-    return isinstance(p, tfd.MultivariateNormalLinearOperator)
+    if type(p) is tfd.Independent:
+        return type(p.distribution) is tfd.Normal
+    return isinstance(p, tfd.MultivariateNormalLinearOperator) and of_tfp(p)
 
 
 def covariance(p: tfd.Distribution) -> np.ndarray:

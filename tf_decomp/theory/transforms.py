@@ -8,7 +8,7 @@ import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
-from tf_decomp.sampling import plain
+from tf_decomp.sampling import of_tfp, plain
 
 
 class MappedEncoder(keras.Model):
@@ -37,13 +37,17 @@ class MappedEncoder(keras.Model):
         posterior = plain(self.encoder(x, training=training))
         matrix = tf.constant(self.matrix, posterior.dtype)
         operator = tf.linalg.LinearOperatorFullMatrix(matrix, is_non_singular=True)
-        if isinstance(posterior, tfd.MultivariateNormalLinearOperator):
+        is_normal = isinstance(posterior, tfd.MultivariateNormalLinearOperator)
+        if is_normal and of_tfp(posterior):
             # No Cholesky factor of A S A': float32 has none where S is near singular.
             scale = tf.linalg.LinearOperatorComposition([operator, posterior.scale])
             loc = operator.matvec(posterior.mean())
             return tfd.MultivariateNormalLinearOperator(loc, scale)
         bijector = tfp.bijectors.ScaleMatvecLinearOperator(operator)
-        return tfd.TransformedDistribution(posterior, bijector)
+        # Between the two, because TFP passes by the log_prob of a subclass of its own
+        # transformed distributions, as the multivariate normals are.
+        as_it_is = tfd.Independent(posterior, 0)
+        return tfd.TransformedDistribution(as_it_is, bijector)
 
 
 class MappedDecoder(keras.Model):

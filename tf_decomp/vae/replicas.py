@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
+from tf_decomp.sampling import batch_first
 
 # What Keras's optimizers do to the gradient of each replica before they add them up.
 _OF_EACH_REPLICA = (
@@ -70,13 +71,16 @@ def gather_posterior(posterior: tfd.Distribution) -> tfd.Distribution:
     """Returns the global batch's posterior; gradients flow back to every replica.
 
     Args:
-        posterior: Plain, batch shape [size]; all its parameters have that axis first.
+        posterior: Plain, batch shape [size].
     """
     replicas = _context()
     if replicas is None:
         return posterior
+    posterior = batch_first(posterior)
     params = tf.nest.flatten(posterior, expand_composites=True)
     gathered = [replicas.all_gather(param, axis=0) for param in params]
+    for whole, param in zip(gathered, params, strict=True):
+        whole.set_shape([None, *param.shape[1:]])  # which gathering forgets
     return tf.nest.pack_sequence_as(posterior, gathered, expand_composites=True)
 
 
