@@ -1,17 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 """Likelihoods p(x|z): heads whose event is one datum."""
 
+import contextlib
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.checks import check_positive, check_sizes
+from tf_decomp.errors import InputError
 from tf_decomp.heads import Head
 from tf_decomp.posteriors import positive_scale
+from tf_decomp.sampling import plain
+
+_UNIT = (0.0, 1.0)
+_POSITIVE = (0.0, math.inf)
+_RANGES: dict[type, tuple[float, float]] = {
+    tfd.Bernoulli: _UNIT,
+    tfd.ContinuousBernoulli: _UNIT,
+    tfd.Beta: _UNIT,
+    tfd.Kumaraswamy: _UNIT,
+    tfd.LogitNormal: _UNIT,
+    tfd.OneHotCategorical: _UNIT,
+    tfd.RelaxedBernoulli: _UNIT,
+    tfd.Chi2: _POSITIVE,
+    tfd.Exponential: _POSITIVE,
+    tfd.Gamma: _POSITIVE,
+    tfd.Geometric: _POSITIVE,
+    tfd.HalfCauchy: _POSITIVE,
+    tfd.HalfNormal: _POSITIVE,
+    tfd.InverseGamma: _POSITIVE,
+    tfd.LogNormal: _POSITIVE,
+    tfd.NegativeBinomial: _POSITIVE,
+    tfd.Poisson: _POSITIVE,
+    tfd.Weibull: _POSITIVE,
+}
 
 _register = keras.saving.register_keras_serializable("tf_decomp")
 
@@ -134,3 +161,95 @@ class LaplaceLikelihood(_LocationScale):
 
     def _family(self, loc: tf.Tensor, scale: tf.Tensor) -> tfd.Distribution:
         return tfd.Laplace(loc, scale)
+
+
+class Support(NamedTuple):
+    """The interval of the data that a likelihood is a density or probability of.
+
+    Attributes:
+        low: The least value.
+        high: The largest.
+        family: The likelihood's name.
+    """
+
+    low: float
+    high: float
+    family: str
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there are values outside."""
+        return self.low > -math.inf or self.high < math.inf
+
+    def __str__(self) -> str:
+        """Returns it as a message shows it."""
+        return (
+            f"[{self.low:g}, {self.high:g}], the support of the decoder's {self.family}"
+        )
+
+
+def support_of(likelihood: tfd.Distribution) -> Support:
+    """Returns the interval that the values of a datum must lie in.
+
+    Of distributions that TFP evaluates outside of it too; subclasses are their
+    authors' own, and unbounded here.
+
+    Args:
+        likelihood: p(x|z) of any latents.
+    """
+    family = type(_of_values(likelihood))
+    return Support(*_RANGES.get(family, (-math.inf, math.inf)), family.__name__)
+
+
+def check_support(likelihood: tfd.Distribution, x: Any) -> None:
+    """Refuses data outside a likelihood's support, where their values are known.
+
+    Args:
+        likelihood: p(x|z) of any latents.
+        x: [..., *data_shape]; in a graph nothing is checked.
+
+    Raises:
+        InputError: A value lies outside.
+
+    Example:
+        >>> check_support(vae.decode(z), x)
+    """
+    support = support_of(likelihood)
+    if not support.is_bounded or tf.is_symbolic_tensor(x) or not np.size(x):
+        return
+    least, largest = float(np.nanmin(x)), float(np.nanmax(x))
+    if least < support.low or largest > support.high:
+        raise InputError(
+            f"x: expected numbers in {support}; received {least:.4g} to {largest:.4g}; "
+            "scale the data to it, or choose a likelihood of all numbers (normal, "
+            "laplace)"
+        )
+
+
+def likelihood_mean(likelihood: tfd.Distribution) -> tf.Tensor:
+    """Returns E[x|z] [batch, *data_shape].
+
+    Args:
+        likelihood: p(x|z), batch shape [batch].
+
+    Raises:
+        InputError: It has none, or its values are numbers of classes, of which a mean
+            says nothing.
+
+    Example:
+        >>> likelihood_mean(vae.decode(tf.zeros([5, 2])))
+    """
+    name = type(_of_values(likelihood)).__name__
+    if type(_of_values(likelihood)) is not tfd.Categorical:
+        with contextlib.suppress(NotImplementedError):
+            return likelihood.mean()
+    raise InputError(
+        f"likelihood: expected one with a mean; received {name}, whose values have "
+        "none that says anything; sample it (sample=True), or take decode(z) yourself"
+    )
+
+
+def _of_values(likelihood: tfd.Distribution) -> tfd.Distribution:
+    """Returns the distribution of the values of a datum, if they are independent."""
+    values = plain(likelihood)
+    return plain(values.distribution) if type(values) is tfd.Independent else values

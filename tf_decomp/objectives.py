@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tf_decomp.checks import check_whole_number
 from tf_decomp.divergences import kl_divergence
 from tf_decomp.errors import InputError
+from tf_decomp.likelihoods import check_support
 from tf_decomp.sampling import plain, stateless_seed
 
 
@@ -126,13 +128,13 @@ def importance_weighted_bound(
         seed: Same seed, same result; None draws anew.
 
     Raises:
-        InputError: `num_samples` < 1.
+        InputError: `num_samples` is no whole number >= 1, or x is of another shape or
+            outside the likelihood's support.
 
     Example:
         >>> importance_weighted_bound(vae, x, num_samples=100, seed=0)
     """
-    if num_samples < 1:
-        raise InputError(f"num_samples must be >= 1; received {num_samples}")
+    check_whole_number("num_samples", num_samples, 1)
     posterior = plain(model.encode(x))
     latents = posterior.sample(num_samples, seed=stateless_seed(seed))
     x = tf.cast(x, latents.dtype)
@@ -156,6 +158,7 @@ def _log_likelihood(
             f"x: expected examples of the decoder's event shape "
             f"{likelihood.event_shape}; received shape {x.shape}"
         )
+    check_support(likelihood, x)
     if latents.shape[0] == 1:
         return likelihood.log_prob(x)[None]
     copies = tf.tile(x, tf.concat([shape[:1], tf.ones_like(tf.shape(x)[1:])], 0))

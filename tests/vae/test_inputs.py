@@ -335,6 +335,14 @@ def bernoulli_vae(**kwargs: Any) -> DecompositionVAE:
     return compiled_vae(decoder=MLPDecoder(DATA_DIM, (4,), "bernoulli"), **kwargs)
 
 
+@pytest.mark.parametrize("method", ["bound", "marginal"])
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_bounds_of_data_outside_the_support_are_refused(name: str, method: str) -> None:
+    with pytest.raises(InputError) as error:
+        METHODS[method](untouched(bernoulli_vae), OUTSIDE[name])
+    one_line(error, "expected numbers in [0, 1], the support of the decoder's Bern")
+
+
 @pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch"])
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_arrays_outside_the_support_are_refused(name: str, method: str) -> None:

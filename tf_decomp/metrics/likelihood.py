@@ -10,6 +10,7 @@ from scipy.special import logsumexp
 
 from tf_decomp.checks import check_memory, check_whole_number
 from tf_decomp.estimates import Estimate, mean_estimate
+from tf_decomp.likelihoods import check_support
 from tf_decomp.metrics.encodings import MOST_SEED, batches
 from tf_decomp.priors import as_prior
 from tf_decomp.sampling import plain, stateless_seed
@@ -93,7 +94,10 @@ def marginal_log_likelihood(
     sizes.append(num_samples)
     draw = _log_weights(model)
     parts = []
+    prior = as_prior(model.prior).distribution
+    likelihood = model.decode(tf.zeros([1, *prior.event_shape], prior.dtype))
     for number, rows in enumerate(batches(x, block)):
+        check_support(likelihood, rows)
         decoded = min(_MOST_DECODED, _DECODED // max(1, rows[0].size))
         count = -(-num_samples // max(1, decoded // len(rows)))  # of calls
         of_block = tf.random.fold_in(stateless_seed(seed), number)

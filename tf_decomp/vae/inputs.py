@@ -15,71 +15,13 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
+from tf_decomp.likelihoods import Support
 from tf_decomp.sampling import plain
 
 _ROWS_AT_ONCE = 4096
 _TRIED = 8
-
-_UNIT = (0.0, 1.0)
-_POSITIVE = (0.0, math.inf)
-_RANGES: dict[type, tuple[float, float]] = {
-    tfd.Bernoulli: _UNIT,
-    tfd.ContinuousBernoulli: _UNIT,
-    tfd.Beta: _UNIT,
-    tfd.Kumaraswamy: _UNIT,
-    tfd.LogitNormal: _UNIT,
-    tfd.OneHotCategorical: _UNIT,
-    tfd.RelaxedBernoulli: _UNIT,
-    tfd.Chi2: _POSITIVE,
-    tfd.Exponential: _POSITIVE,
-    tfd.Gamma: _POSITIVE,
-    tfd.Geometric: _POSITIVE,
-    tfd.HalfCauchy: _POSITIVE,
-    tfd.HalfNormal: _POSITIVE,
-    tfd.InverseGamma: _POSITIVE,
-    tfd.LogNormal: _POSITIVE,
-    tfd.NegativeBinomial: _POSITIVE,
-    tfd.Poisson: _POSITIVE,
-    tfd.Weibull: _POSITIVE,
-}
-
-
-class Support(NamedTuple):
-    """The interval of the data that a likelihood is a density or probability of.
-
-    Attributes:
-        low: The least value.
-        high: The largest.
-        family: The likelihood's name.
-    """
-
-    low: float
-    high: float
-    family: str
-
-    @property
-    def is_bounded(self) -> bool:
-        """Whether there are values outside."""
-        return self.low > -math.inf or self.high < math.inf
-
-
-def support_of(likelihood: tfd.Distribution) -> Support:
-    """Returns the interval that the values of a datum must lie in.
-
-    Of distributions that TFP evaluates outside of it too; subclasses are their
-    authors' own, and unbounded here.
-
-    Args:
-        likelihood: p(x|z) of any latents.
-    """
-    values = plain(likelihood)
-    if type(values) is tfd.Independent:
-        values = plain(values.distribution)
-    family = type(values)
-    return Support(*_RANGES.get(family, (-math.inf, math.inf)), family.__name__)
 
 
 class DataForm(NamedTuple):
@@ -392,8 +334,7 @@ class DataGuard(keras.callbacks.Callback):
         """
         self._find(name, self.model.examples_seen())
         raise InputError(
-            f"{name}: {outside} examples lie outside {_interval(self._form.support)}; "
-            f"{_RESCALE}"
+            f"{name}: {outside} examples lie outside {self._form.support}; {_RESCALE}"
         )
 
     def _find(self, name: str, most: int) -> None:
@@ -574,16 +515,9 @@ def _outside(
     name: str, place: str, values: np.ndarray, count: int, n: int, form: DataForm
 ) -> InputError:
     return InputError(
-        f"{name}: expected numbers in {_interval(form.support)}; {place} spans "
+        f"{name}: expected numbers in {form.support}; {place} spans "
         f"{values.min():.4g} to {values.max():.4g} ({count} of {n} examples lie "
         f"outside); {_RESCALE}"
-    )
-
-
-def _interval(support: Support) -> str:
-    return (
-        f"[{support.low:g}, {support.high:g}], the support of the decoder's "
-        f"{support.family}"
     )
 
 

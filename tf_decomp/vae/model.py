@@ -21,6 +21,7 @@ from tf_decomp.checks import (
 from tf_decomp.divergences import DIVERGENCES
 from tf_decomp.errors import InputError
 from tf_decomp.estimates import Estimate
+from tf_decomp.likelihoods import likelihood_mean, support_of
 from tf_decomp.objectives import (
     ObjectiveTerms,
     batch_divergence,
@@ -28,7 +29,7 @@ from tf_decomp.objectives import (
     objective_terms,
 )
 from tf_decomp.priors import Prior, as_prior
-from tf_decomp.sampling import plain, sample_with, stateless_seed
+from tf_decomp.sampling import batch_first, plain, sample_with, stateless_seed
 from tf_decomp.vae.inputs import (
     DataForm,
     DataGuard,
@@ -41,7 +42,6 @@ from tf_decomp.vae.inputs import (
     is_one_pass,
     refuse_empty,
     refuse_weights,
-    support_of,
 )
 from tf_decomp.vae.means import LOGS, ObjectiveMeans
 from tf_decomp.vae.noise import StepNoise
@@ -735,6 +735,8 @@ class DecompositionVAE(keras.Model):
         self._form = DataForm(shape, support_of(likelihood))
         posterior = self.encode(np.zeros([1, *shape]))
         _check_output("encoder", posterior, (latent_dim,))
+        if self.divergence is not None:
+            batch_first(posterior)  # refuses what cannot be joined over batches
         return posterior
 
     def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
@@ -817,6 +819,14 @@ class CheckedVariable(keras.Variable):
         return super().assign(value)
 
 
+_HEADS = {
+    "encoder": "add a NormalPosterior head behind a layer of "
+    "NormalPosterior.params_size(latent_dim) outputs",
+    "decoder": "add a NormalLikelihood head (or another) behind a layer of its "
+    "params_size() outputs",
+}
+
+
 def _check_output(
     network: str, output: Any, event: tuple[int, ...] | None
 ) -> tuple[int, ...]:
@@ -825,8 +835,7 @@ def _check_output(
     if event is not None:
         wanted = f"{list(event)} (the prior has latent_dim={event[0]})"
     if not isinstance(output, tfd.Distribution):
-        head = "a NormalPosterior" if network == "encoder" else "a NormalLikelihood"
-        received = f"a {type(output).__name__}, add {head} head"
+        received = f"a {type(output).__name__}, {_HEADS[network]}"
     else:
         received = f"batch {output.batch_shape} and event {output.event_shape}"
         shape = tuple(output.event_shape.as_list())
@@ -843,13 +852,7 @@ def _mean_or_sample(
 ) -> tf.Tensor:
     if sample:
         return likelihood.sample(seed=stateless_seed(seed, stream=1))
-    try:
-        return likelihood.mean()
-    except NotImplementedError:
-        raise InputError(
-            f"sample=False gives the likelihood's mean, which {likelihood.name} has "
-            "not; pass sample=True"
-        ) from None
+    return likelihood_mean(likelihood)
 
 
 def _set_direction(callback: Any) -> None:
