@@ -17,6 +17,9 @@ except ImportError as error:
     if error.name != "tf_decomp":
         raise
     sys.exit(f"benchmark.py: {error}")
+except KeyboardInterrupt:
+    print("benchmark.py: interrupted; the same command continues", file=sys.stderr)
+    sys.exit(130)
 
 
 def main() -> None:

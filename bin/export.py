@@ -13,6 +13,9 @@ except ImportError as error:
     if error.name != "tf_decomp":
         raise
     sys.exit(f"export.py: {error}")
+except KeyboardInterrupt:
+    print("export.py: interrupted; the same command continues", file=sys.stderr)
+    sys.exit(130)
 
 
 def main() -> None:

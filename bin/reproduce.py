@@ -17,6 +17,9 @@ except ImportError as error:
     if error.name not in ("absl", "tf_decomp"):
         raise
     sys.exit(f"reproduce.py: {error}")
+except KeyboardInterrupt:
+    print("reproduce.py: interrupted; the same command continues", file=sys.stderr)
+    sys.exit(130)
 
 
 def main() -> None:

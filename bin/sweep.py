@@ -14,6 +14,9 @@ except ImportError as error:
     if error.name not in ("absl", "tf_decomp"):
         raise
     sys.exit(f"sweep.py: {error}")
+except KeyboardInterrupt:
+    print("sweep.py: interrupted; the same command continues", file=sys.stderr)
+    sys.exit(130)
 
 
 def main() -> None:

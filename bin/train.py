@@ -12,11 +12,15 @@ except ImportError as error:
     if error.name != "tf_decomp":
         raise
     sys.exit(f"train.py: {error}")
+except KeyboardInterrupt:
+    print("train.py: interrupted; the same command continues", file=sys.stderr)
+    sys.exit(130)
 
 
 def main() -> None:
     """Trains what the flags say."""
     config = cli.config_from_flags()
+    cli.announce(config)
     results = train(config)
     for name, result in results.items():
         value, error, n = result["value"], result["standard_error"], result["n"]

@@ -24,8 +24,8 @@ def start_tensorflow() -> None:
         raise _other_backend(f"KERAS_BACKEND={backend}")
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-        asked_for = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") == "0"
-        with contextlib.nullcontext() if asked_for else _silent_stderr():
+        loud = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") == "0" or sys.stderr is None
+        with contextlib.nullcontext() if loud else _silent_stderr():
             importlib.import_module("tensorflow")
     import keras  # noqa: PLC0415  (after TensorFlow has started)
 
