@@ -2,12 +2,14 @@
 """Measures speed and memory beside plain PyTorch: python bin/benchmark.py."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 from absl import flags
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+signal.signal(signal.SIGTERM, lambda *_: os._exit(143))  # until cli.run takes over
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/
 
 try:
