@@ -5,6 +5,7 @@ import dataclasses
 import io
 import math
 import os
+import re
 import signal
 import stat
 import sys
@@ -255,7 +256,8 @@ def _places() -> str:
 def _first_line(message: str) -> str:
     """Returns the line of a message of TensorFlow that says what went wrong."""
     wrapping = ("Graph execution error", "Detected at node", "File ", "<stack")
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    said = re.sub(r"\{\{.*?\}\}|\[Op:\w+\]", "", message)  # which node, which call
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     return next((line for line in lines if not line.startswith(wrapping)), message)
 
 

@@ -415,9 +415,12 @@ ERRORS: list[tuple[Exception, tuple[str, ...]]] = [
     (MemoryError("Unable to allocate 7 GiB"), ("not enough memory", "7 GiB")),
     (
         tf.errors.ResourceExhaustedError(
-            None, None, "runs/run/checkpoints/ckpt-3; No space left on device"
+            None,
+            None,
+            "{{function_node __wrapped__SaveV2}} runs/run/checkpoints/ckpt-3; No space "
+            "left on device [Op:SaveV2]",
         ),
-        ("ckpt-3; No space left on device",),
+        ("TensorFlow: runs/run/checkpoints/ckpt-3; No space left on device (in",),
     ),
     (
         tf.errors.ResourceExhaustedError(
