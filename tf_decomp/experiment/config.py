@@ -25,10 +25,9 @@ STRATEGIES = ("none", "mirrored", "multi_worker")
 _MOST_WHOLE = 2**31 - 1  # TensorFlow counts in int32
 # Numbers between 0 and the least are 0 in TensorFlow's kernels.
 _LEAST, _MOST = (float(x) for x in (np.finfo("f4").tiny, np.finfo("f4").max))
-# With gradients and Adam's three slots these take 20 GB.
-_MOST_WEIGHTS = 10**9
-# One layer of a network takes 400 bytes a sample.
-_MOST_SAMPLES = 10**7
+# Of weights in a network, which take 9 GB in training (two networks, gradients, Adam's
+# slots), and of outputs of a layer in a step.
+_MOST_NUMBERS = 10**8
 _PATHS = ("data_dir", "output_dir")
 
 
@@ -94,7 +93,7 @@ class ExperimentConfig:
         (100,),
         "Units of the hidden layers of networks for vectors.",
         least=1,
-        most=1_000_000,
+        most=100_000,
     )
     batch_norm: bool = _setting(
         False, "Batch-normalised convolutional networks, as for Fashion-MNIST."
@@ -104,9 +103,7 @@ class ExperimentConfig:
     )
     alpha: float = _setting(0.0, "Weight of D in the objective (7).", least=0)
     beta: float = _setting(1.0, "Weight of the KL in the objective (7).", least=0)
-    num_samples: int = _setting(
-        1, "Posterior samples a datum.", least=1, most=_MOST_SAMPLES
-    )
+    num_samples: int = _setting(1, "Posterior samples a datum.", least=1)
     epochs: int = _setting(500, "Passes over the training data.", least=1)
     batch_size: int = _setting(400, "Examples a step, over all replicas.", least=1)
     learning_rate: float = _setting(1e-3, "Of Adam (AMSGrad).", least=_LEAST)
@@ -147,19 +144,27 @@ class ExperimentConfig:
                 f"prior={self.prior} has latent_dim={latent_dim}; received "
                 f"latent_dim={self.latent_dim}, set it to {latent_dim}"
             )
-        layers = itertools.pairwise((*self.hidden, 2 * self.latent_dim))
-        weights = sum(before * after for before, after in layers)
-        if weights > _MOST_WEIGHTS:
-            raise InputError(
-                f"hidden={_text(self.hidden)} and latent_dim={self.latent_dim} make a "
-                f"network of {weights:.2g} weights, more than {_MOST_WEIGHTS:.0g}; "
-                "lower them"
-            )
-        if self.num_samples * self.batch_size > _MOST_SAMPLES and self.num_samples > 1:
-            raise InputError(
-                f"num_samples={self.num_samples} and batch_size={self.batch_size} make "
-                f"more than {_MOST_SAMPLES} samples a step; lower one of them"
-            )
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        """Refuses networks and steps that no memory holds."""
+        layers = (*self.hidden, 2 * self.latent_dim)
+        weights = sum(before * after for before, after in itertools.pairwise(layers))
+        outputs = max(layers) * self.num_samples * self.batch_size
+        for count, what, names in (
+            (weights, "weights in a network", ("hidden", "latent_dim")),
+            (
+                outputs,
+                "outputs of a layer in a step",
+                ("hidden", "latent_dim", "num_samples", "batch_size"),
+            ),
+        ):
+            if count > _MOST_NUMBERS:
+                given = ", ".join(f"{k}={_text(getattr(self, k))}" for k in names)
+                raise InputError(
+                    f"{given} make {count:.2g} {what}, more than {_MOST_NUMBERS:.0g}; "
+                    "lower them"
+                )
 
     def to_texts(self) -> dict[str, str]:
         """Returns the text of every setting's flag by its name."""
