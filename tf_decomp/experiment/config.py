@@ -298,16 +298,17 @@ def _length(value: Any) -> int:
 
 
 def _check_number(name: str, value: float, limits: Any) -> None:
-    """Refuses a number out of range, or that float32 or int32 does not hold."""
+    """Refuses a number out of range, or that float32 does not hold."""
     least, most = limits["least"], limits["most"]
-    held = isinstance(value, int) or value in (0, math.inf) or _LEAST <= value <= _MOST
-    if not (held and least <= value <= most):
-        range_ = f"from {least:.3g} to {most:.3g}"
-        if isinstance(value, int):
-            range_ = f"from {least} to {most}"
-        elif not least:
-            range_ += f", and at least {_LEAST:.3g} where it is not 0 (float32)"
-        raise InputError(f"{name} must be {range_}; received {_shown(value)}")
+    if not value >= least:  # NaN too
+        bound = "> 0" if least == _LEAST and not value > 0 else f">= {least:.3g}"
+    elif value > most:
+        bound = f"<= {most}" if isinstance(value, int) else f"<= {most:.3g}"
+    elif value in (0, math.inf) or _LEAST <= value <= _MOST:
+        return
+    else:
+        bound = f"a number that float32 holds, from {_LEAST:.3g} to {_MOST:.3g}"
+    raise InputError(f"{name} must be {bound}; received {_shown(value)}")
 
 
 def _checked_text(name: str, value: str) -> str:
