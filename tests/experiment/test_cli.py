@@ -390,6 +390,40 @@ def test_export_mistakes(command: Any, tmp_path: Path) -> None:
         assert set(tree(tmp_path)) == {"empty"}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], "--run_dir"),
+        (["--run_dir=missing"], "missing"),
+        (["--run_dir=empty"], "no finished run"),
+        (["--run_dir=empty", "--metrics="], "metrics: expected some of"),
+        (["--run_dir=empty", "--metrics=overlap,nothing"], "nothing"),
+        (["--codes=missing.npz"], "--run_dir"),
+        (["--codes=missing.npz", "--run_dir=out"], "missing.npz"),
+        (["--run_dir=empty", "stray"], "stray"),
+        (["--run_dir"], "run_dir"),
+        (["--runs_dir=empty"], "runs_dir"),
+    ],
+    ids=str,
+)
+def test_evaluate_mistakes(
+    command: Any, tmp_path: Path, arguments: list[str], named: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert_one_line(command("evaluate.py", *arguments), "evaluate.py", named)
+    assert set(tree(tmp_path)) == {"empty"}
+
+
+def test_paths_of_flags_know_the_home(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(model_card, "export_run", lambda run, export: (run, export))
+    result = command("export.py", "--run_dir=~/a", "--export_dir=~/b")
+    assert f"{tmp_path}/a" in result.out
+    assert f"{tmp_path}/b" in result.out
+
+
 def test_export_takes_its_paths(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_card, "export_run", lambda run, export: run / export)
     result = command("export.py", "--run_dir=runs/a", "--export_dir=served/a")
