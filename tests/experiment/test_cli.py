@@ -553,12 +553,13 @@ def test_interrupted_training_goes_on(number: signal.Signals, tmp_path: Path) ->
 @pytest.mark.parametrize("program", ["train.py", "evaluate.py", "export.py"])
 @pytest.mark.parametrize("seconds", [0.5, 1.5, 3.0, 4.5])
 def test_interrupt_while_libraries_load(program: str, seconds: float) -> None:
-    """No traceback at any moment; before anything begins the line may be missing."""
-    process = start_python(BIN / program, "--run_dir=/", "--helpfull")
+    """No traceback at any moment."""
+    process = start_python(BIN / program, "--helpfull")
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode in (0, 1, 130)
+    _, err = process.communicate(timeout=60)
+    # --helpfull itself ends with 1; behind it Python dies of the signal.
+    assert process.returncode in (1, 130, -signal.SIGINT)
     assert err in ("", f"{program}: interrupted; the same command continues\n"), err
 
 
