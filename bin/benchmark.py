@@ -2,12 +2,14 @@
 """Measures speed and memory beside plain PyTorch: python bin/benchmark.py."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 from absl import flags
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+signal.signal(signal.SIGTERM, lambda *_: os._exit(143))  # until cli.run takes over
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/
 
 try:
@@ -17,6 +19,9 @@ except ImportError as error:
     if error.name != "tf_decomp":
         raise
     sys.exit(f"benchmark.py: {error}")
+except KeyboardInterrupt:
+    print("benchmark.py: interrupted; the same command continues", file=sys.stderr)
+    sys.exit(130)
 
 
 def main() -> None:

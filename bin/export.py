@@ -2,9 +2,11 @@
 """Exports a run: bin/export.py --run_dir=RUN --export_dir=saved_models/NAME."""
 
 import os
+import signal
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+signal.signal(signal.SIGTERM, lambda *_: os._exit(143))  # until cli.run takes over
 
 try:
     from tf_decomp import cli
@@ -13,6 +15,9 @@ except ImportError as error:
     if error.name != "tf_decomp":
         raise
     sys.exit(f"export.py: {error}")
+except KeyboardInterrupt:
+    print("export.py: interrupted; the same command continues", file=sys.stderr)
+    sys.exit(130)
 
 
 def main() -> None:

@@ -2,10 +2,12 @@
 """Makes a figure of the paper: bin/reproduce.py --figure=fig3 --scale=cpu."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+signal.signal(signal.SIGTERM, lambda *_: os._exit(143))  # until cli.run takes over
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # paper/
 
 try:
@@ -17,6 +19,9 @@ except ImportError as error:
     if error.name not in ("absl", "tf_decomp"):
         raise
     sys.exit(f"reproduce.py: {error}")
+except KeyboardInterrupt:
+    print("reproduce.py: interrupted; the same command continues", file=sys.stderr)
+    sys.exit(130)
 
 
 def main() -> None:

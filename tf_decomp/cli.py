@@ -2,8 +2,14 @@
 """Command lines: absl flags made from ExperimentConfig, and one-line errors."""
 
 import dataclasses
+import io
+import math
+import os
+import re
+import signal
+import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,12 +17,38 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from tf_decomp.errors import InputError, NonFiniteLoss
-from tf_decomp.experiment.config import DEFAULTS, ExperimentConfig, parse_setting
+from tf_decomp.experiment.config import (
+    DEFAULTS,
+    ExperimentConfig,
+    flag_lines,
+    parse_setting,
+)
+
+INTERRUPTED = "interrupted; the same command continues"
+_LONGEST = 1_000  # line
+_MOST_BYTES = 2**20  # of a flagfile
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _FloatParser(flags.FloatParser):
+    def convert(self, argument: Any) -> float:
+        """Refuses a number that is infinite without saying so, as 1e400."""
+        value = super().convert(argument)
+        if math.isinf(value) and "inf" not in str(argument).lower():
+            raise ValueError(f"{argument} is too large")
+        return value
+
+
+def _define_float(name: str, default: float, text: str) -> None:
+    flags.DEFINE(
+        _FloatParser(), name, default, text, serializer=flags.ArgumentSerializer()
+    )
+
 
 _DEFINE = {
     bool: flags.DEFINE_boolean,
     int: flags.DEFINE_integer,
-    float: flags.DEFINE_float,
+    float: _define_float,
     str: flags.DEFINE_string,
     list: flags.DEFINE_list,
 }
@@ -59,7 +91,7 @@ def config_from_flags(**changes: Any) -> ExperimentConfig:
 
 
 def path_from_flag(name: str) -> Path:
-    """Returns the path of a required flag.
+    """Returns the path of a required flag; `~` is the user's home.
 
     Raises:
         InputError: It was not given.
@@ -67,13 +99,38 @@ def path_from_flag(name: str) -> Path:
     value = flags.FLAGS[name].value
     if not value:
         raise InputError(f"--{name} is needed; pass --{name}=PATH")
-    return Path(value)
+    if "\0" in value:
+        raise InputError(f"--{name}: expected a path; received {value!r}")
+    return Path(os.path.expanduser(value))
+
+
+def announce(config: ExperimentConfig) -> None:
+    """Prints what is about to be trained, and whether nobody has chosen it.
+
+    Args:
+        config: The settings.
+    """
+    weights = f"alpha {config.alpha:g}, beta {config.beta:g}"
+    epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
+    print(
+        f"{config.dataset}: {config.prior} prior, {weights}, {epochs} in batches of "
+        f"{config.batch_size}; files go to {config.output_dir}",
+        flush=True,
+    )
+    if all(flags.FLAGS[name].using_default_value for name in DEFAULTS):
+        print(
+            "No flags were given, so these are the defaults; the paper's settings are "
+            "--flagfile=configs/pinwheel.flags and its neighbours, --help lists all",
+            flush=True,
+        )
 
 
 def run(main: Callable[[], None]) -> None:
     """Parses the flags, runs `main` and exits.
 
-    A mistake in the input ends with one line on stderr and status 1; any other
+    A mistake in the input, a full disk or too little memory ends with one line on
+    stderr and status 1; Ctrl-C and SIGTERM with one line and status 130 or 143, after
+    the files of the moment are closed (a second signal ends at once). Any other
     exception keeps its traceback.
 
     Args:
@@ -81,16 +138,30 @@ def run(main: Callable[[], None]) -> None:
     """
 
     def guarded(arguments: list[str]) -> None:
+        if sys.stdout is None:  # closed
+            sys.stdout = open(os.devnull, "w")
+        if isinstance(sys.stdout, io.TextIOWrapper):  # may not know all letters
+            sys.stdout.reconfigure(errors="backslashreplace")
         logging.set_verbosity(logging.WARNING)
         tf.get_logger().setLevel("ERROR")
         if len(arguments) > 1:
             _stop(f"unexpected argument {arguments[1]!r}; flags look like --name=value")
         try:
             main()
-        except (InputError, NonFiniteLoss, OSError) as error:
-            _stop(str(error))
+        except Exception as error:
+            line = _line_of(error)
+            if line is None:
+                raise
+            _stop(line)
 
-    app.run(guarded, flags_parser=_parse)
+    _on_signals(_interrupt)
+    try:
+        app.run(guarded, flags_parser=_parse)
+    except KeyboardInterrupt as error:
+        _stop(INTERRUPTED, 128 + next(iter(error.args), signal.SIGINT))
+    finally:
+        # What is left, the end of the libraries, is not worth waiting for.
+        _on_signals(_leave)
 
 
 def _show_in_help(name: str) -> None:
@@ -100,15 +171,122 @@ def _show_in_help(name: str) -> None:
 
 def _parse(arguments: list[str]) -> list[str]:
     try:
-        return flags.FLAGS(arguments)
-    except flags.Error as error:
+        return flags.FLAGS(_with_flagfiles(arguments))
+    except (flags.Error, InputError) as error:
         _stop(str(error))
 
 
-def _stop(message: str) -> NoReturn:
-    program = Path(sys.argv[0]).name
-    print(f"{program}: {' '.join(message.split())}", file=sys.stderr, flush=True)
-    sys.exit(1)
+def _with_flagfiles(
+    arguments: Sequence[str], above: tuple[Path, ...] = ()
+) -> list[str]:
+    """Puts the lines of flagfiles, `above` which hold these, where they are named.
+
+    absl would wait for a pipe, and fails at bytes that are no text.
+    """
+    given: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, path = argument.partition("=")
+        if argument == "--":
+            return [*given, argument, *rest]
+        if name not in ("--flagfile", "-flagfile"):
+            given.append(argument)
+            continue
+        file = Path(os.path.expanduser(path if equals else next(rest, "")).strip())
+        if file in above:
+            raise InputError(f"{file}: this flagfile includes itself; remove that line")
+        given += _with_flagfiles([*flag_lines(_flagfile_text(file))], (*above, file))
+    return given
+
+
+def _flagfile_text(path: Path) -> str:
+    reason, text = "", ""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            reason = "it is a folder, a pipe or a device"
+        elif status.st_size > _MOST_BYTES:
+            reason = f"it has {status.st_size} bytes"
+        else:
+            text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"flagfile {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        reason = "it holds other bytes"
+    if "\0" in text:
+        reason = "it holds NUL bytes"
+    if reason:
+        raise InputError(
+            f"flagfile {path}: expected UTF-8 text, lines --name=value; {reason}"
+        )
+    return text
+
+
+def _line_of(error: Exception) -> str | None:
+    """Returns what a user is told of an error that is not ours, else None."""
+    match error:
+        case InputError() | NonFiniteLoss():
+            return str(error)
+        case BrokenPipeError():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return "nobody reads what is printed any more; the same command continues"
+        case OSError(filename=None):
+            return f"{error} (in {_places()})"
+        case OSError():
+            return str(error)
+        case MemoryError():
+            return f"not enough memory; use smaller batches or networks ({error})"
+        case (
+            tf.errors.ResourceExhaustedError()
+            | tf.errors.PermissionDeniedError()
+            | tf.errors.NotFoundError()
+            | tf.errors.DataLossError()
+        ):
+            return f"TensorFlow: {_first_line(error.message)} (in {_places()})"
+    return None
+
+
+def _places() -> str:
+    """Returns the paths that the flags name."""
+    names = [n for n in flags.FLAGS if n.endswith("_dir") or n in ("output", "codes")]
+    paths = [flags.FLAGS[name].value for name in names]
+    return ", ".join(path for path in paths if path)
+
+
+def _first_line(message: str) -> str:
+    """Returns the line of a message of TensorFlow that says what went wrong."""
+    wrapping = ("Graph execution error", "Detected at node", "File ", "<stack")
+    said = re.sub(r"\{\{.*?\}\}|\[Op:\w+\]", "", message)  # which node, which call
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return next((line for line in lines if not line.startswith(wrapping)), message)
+
+
+def _on_signals(handler: Any) -> None:
+    for number in _SIGNALS:
+        # A shell that starts a program in the background has it ignore Ctrl-C.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, _: Any) -> NoReturn:
+    """Lets whatever runs close its files; a second signal ends at once."""
+    _on_signals(signal.SIG_DFL)
+    raise KeyboardInterrupt(number)
+
+
+def _leave(number: int, _: Any) -> NoReturn:
+    _print(INTERRUPTED)
+    os._exit(128 + number)
+
+
+def _print(message: str) -> None:
+    line = f"{Path(sys.argv[0]).name}: {' '.join(message.split())}"
+    print(line[:_LONGEST], file=sys.stderr, flush=True)
+
+
+def _stop(message: str, status: int = 1) -> NoReturn:
+    _print(message)
+    sys.exit(status)
 
 
 def _joined(name: str, parts: list[str]) -> Any:

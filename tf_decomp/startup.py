@@ -9,12 +9,14 @@ from collections.abc import Iterator
 
 
 def start_tensorflow() -> None:
-    """Turns oneDNN on and imports TensorFlow, as quietly as the user asked.
+    """Turns oneDNN on and imports TensorFlow, quietly unless the user asked otherwise.
 
     TensorFlow leaves oneDNN off on CPUs without AVX-512, where it makes convolutions
-    faster. A user's own TF_ENABLE_ONEDNN_OPTS wins, and nothing changes where
-    TensorFlow is imported already. The notes that its libraries print while they load
-    ignore TF_CPP_MIN_LOG_LEVEL; here they obey it.
+    faster, and its libraries print notes on stderr, while they load and later. A
+    user's own TF_ENABLE_ONEDNN_OPTS and TF_CPP_MIN_LOG_LEVEL (0 prints all, 3, set
+    here, only what ends the process) win, and nothing changes where TensorFlow is
+    imported already. Notes printed while TensorFlow loads ignore that level; here they
+    obey it.
 
     Raises:
         ImportError: Keras is set to another backend; its `name` is "tf_decomp".
@@ -24,8 +26,9 @@ def start_tensorflow() -> None:
         raise _other_backend(f"KERAS_BACKEND={backend}")
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-        asked_for = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") == "0"
-        with contextlib.nullcontext() if asked_for else _silent_stderr():
+        level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        loud = level == "0" or sys.stderr is None
+        with contextlib.nullcontext() if loud else _silent_stderr():
             importlib.import_module("tensorflow")
     import keras  # noqa: PLC0415  (after TensorFlow has started)
 

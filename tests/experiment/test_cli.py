@@ -8,7 +8,9 @@ import importlib
 import logging
 import os
 import runpy
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +22,7 @@ import pytest
 import tensorflow as tf
 from absl import flags
 from absl import logging as absl_logging
-from processes import BIN, ROOT, TRAIN, run_python
+from processes import BIN, ROOT, TRAIN, finish, run_python, start_python, wait_until
 from runs import tree
 from tensorflow_probability import distributions as tfd
 
@@ -34,7 +36,11 @@ from tf_decomp.posteriors import LaplacePosterior
 
 CONFIGS = sorted((ROOT / "configs").glob("*.flags"))
 PROGRAMS = sorted(path.name for path in BIN.glob("*.py"))
-OUR_FLAGS = {*ExperimentConfig.__dataclass_fields__, "run_dir", "export_dir"}
+OUR_FLAGS = {
+    *ExperimentConfig.__dataclass_fields__,
+    *("run_dir", "export_dir", "codes", "metrics"),
+}
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Result(NamedTuple):
@@ -50,6 +56,7 @@ def command(
     """Runs programs of bin/ in this process, in an empty working directory."""
     monkeypatch.chdir(tmp_path)
     handlers, tf_level = logging.root.handlers[:], tf.get_logger().level
+    on_signals = [signal.getsignal(number) for number in SIGNALS]
     verbosity = absl_logging.get_verbosity()
 
     def run_here(program: str, *arguments: str) -> Result:
@@ -59,6 +66,8 @@ def command(
             with pytest.raises(SystemExit) as stopped:
                 runpy.run_path(str(BIN / program), run_name="__main__")
         finally:
+            for number, handler in zip(SIGNALS, on_signals, strict=True):
+                signal.signal(number, handler)
             for name in OUR_FLAGS & set(flags.FLAGS):
                 delattr(flags.FLAGS, name)
             flags.FLAGS.unparse_flags()
@@ -147,6 +156,39 @@ def test_shipped_config(
 ) -> None:
     assert command("train.py", f"--flagfile={path}").status in (None, 0)
     assert trained == [ExperimentConfig.from_flags(path.read_text(encoding="utf-8"))]
+
+
+def test_flagfiles_of_other_editors(
+    command: Any, trained: list[ExperimentConfig], tmp_path: Path
+) -> None:
+    """A byte-order mark, ends of lines of Windows, comments, both forms, `~`."""
+    text = "\ufeff--epochs=3\r\n  # mine\r\n// too\r\n\r\n  --beta=0.5  \r\n"
+    (tmp_path / "windows.flags").write_bytes(text.encode())
+    (tmp_path / "outer.flags").write_text("--df=7\n--flagfile=windows.flags\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path))
+        for arguments in (
+            ["--flagfile=outer.flags"],
+            ["--flagfile", "outer.flags"],
+            ["-flagfile=~/outer.flags"],
+        ):
+            assert command("train.py", *arguments).status in (None, 0)
+    assert trained == [ExperimentConfig(epochs=3, beta=0.5, df=7)] * 3
+
+
+def test_a_run_says_first_what_it_does(
+    command: Any, trained: list[ExperimentConfig]
+) -> None:
+    lines = command("train.py").out.splitlines()
+    assert lines[0] == (
+        "pinwheel: normal prior, alpha 0, beta 1, 500 epochs in batches of 400; "
+        "files go to runs/run"
+    )
+    assert "defaults" in lines[1]
+    assert "--flagfile=configs/pinwheel.flags" in lines[1]
+    lines = command("train.py", "--epochs=1").out.splitlines()
+    assert "1 epoch in batches" in lines[0]
+    assert "default" not in lines[1]
 
 
 def test_help_names_every_flag(command: Any) -> None:
@@ -259,6 +301,31 @@ BAD: list[tuple[str, tuple[str, ...]]] = [
     ("--dataset=npz:text.npz", ("text.npz",)),
     ("--dataset=npz:words.npz", ("words.npz", "x_train", "dtype")),
     ("--dataset=npz:odd_image.npz --batch_size=5", ("5",)),
+    ("--hidden=1000000000", ("hidden", "1000000000", "100000")),
+    ("--hidden=100000,100000", ("hidden=100000,100000", "1e+10 weights")),
+    ("--latent_dim=2147483648", ("latent_dim", "10000", "2147483648")),
+    ("--image_size=5000000", ("image_size", "4096", "5000000")),
+    ("--batch_size=1000000000000", ("batch_size", "2147483647")),
+    ("--seed=9223372036854775808", ("seed", "2147483647")),
+    ("--epochs=1e3", ("epochs", "1e3")),
+    ("--learning_rate=1e-46", ("learning_rate", "1e-46", "1.18e-38")),
+    ("--beta=1e39", ("beta", "1e+39", "3.4e+38")),
+    ("--df=1e400", ("df", "1e400")),
+    ("--output_dir=", ("output_dir",)),
+    ("--output_dir=~nobody_of_this_name/run", ("output_dir", "no such user")),
+    ("--output_dir=run\udcff", ("output_dir", "UTF-8", "\\udcff")),
+    ("--flagfile", ("flagfile",)),
+    ("--flagfile=", ("flagfile",)),
+    ("--flagfile=empty", ("flagfile empty", "folder")),
+    ("--flagfile=pipe", ("flagfile pipe", "pipe")),
+    ("--flagfile=/dev/zero", ("flagfile /dev/zero", "device")),
+    ("--flagfile=latin.flags", ("flagfile latin.flags", "UTF-8")),
+    ("--flagfile=utf16.flags", ("flagfile utf16.flags", "UTF-8")),
+    ("--flagfile=nul.flags", ("flagfile nul.flags", "NUL")),
+    ("--flagfile=large.flags", ("flagfile large.flags", "1048577 bytes")),
+    ("--flagfile=itself.flags", ("itself.flags", "includes itself")),
+    ("--flagfile=one.flags", ("one.flags", "includes itself")),
+    ("--flagfile=spaces.flags", ("epochs",)),
     ("--output_dir=text.npz", ("text.npz",)),
     ("--output_dir=text.npz/run", ("text.npz",)),
 ]
@@ -269,6 +336,15 @@ def inputs(tmp_path: Path) -> Path:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.npz").write_text("no archive\n")
     (tmp_path / "wrong.flags").write_text("--epoch=5\n")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "latin.flags").write_bytes("--output_dir=Größe\n".encode("latin-1"))
+    (tmp_path / "utf16.flags").write_bytes("--epochs=5\n".encode("utf-16"))
+    (tmp_path / "nul.flags").write_bytes(b"--epochs=5\0\n")
+    (tmp_path / "large.flags").write_bytes(b"#" * (2**20 + 1))
+    (tmp_path / "itself.flags").write_text("--epochs=5\n--flagfile=itself.flags\n")
+    (tmp_path / "one.flags").write_text("--flagfile=two.flags\n")
+    (tmp_path / "two.flags").write_text("--flagfile=./one.flags\n")
+    (tmp_path / "spaces.flags").write_text("--epochs = 5\n")
     np.savez(tmp_path / "words.npz", x_train=[["a", "b"]] * 20)
     np.savez(tmp_path / "odd_image.npz", x_train=np.zeros((20, 5, 5)))
     return tmp_path
@@ -314,6 +390,40 @@ def test_export_mistakes(command: Any, tmp_path: Path) -> None:
         assert set(tree(tmp_path)) == {"empty"}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], "--run_dir"),
+        (["--run_dir=missing"], "missing"),
+        (["--run_dir=empty"], "no finished run"),
+        (["--run_dir=empty", "--metrics="], "metrics: expected some of"),
+        (["--run_dir=empty", "--metrics=overlap,nothing"], "nothing"),
+        (["--codes=missing.npz"], "--run_dir"),
+        (["--codes=missing.npz", "--run_dir=out"], "missing.npz"),
+        (["--run_dir=empty", "stray"], "stray"),
+        (["--run_dir"], "run_dir"),
+        (["--runs_dir=empty"], "runs_dir"),
+    ],
+    ids=str,
+)
+def test_evaluate_mistakes(
+    command: Any, tmp_path: Path, arguments: list[str], named: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert_one_line(command("evaluate.py", *arguments), "evaluate.py", named)
+    assert set(tree(tmp_path)) == {"empty"}
+
+
+def test_paths_of_flags_know_the_home(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(model_card, "export_run", lambda run, export: (run, export))
+    result = command("export.py", "--run_dir=~/a", "--export_dir=~/b")
+    assert f"{tmp_path}/a" in result.out
+    assert f"{tmp_path}/b" in result.out
+
+
 def test_export_takes_its_paths(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_card, "export_run", lambda run, export: run / export)
     result = command("export.py", "--run_dir=runs/a", "--export_dir=served/a")
@@ -333,6 +443,70 @@ def test_other_exceptions_keep_their_traceback(
         command("train.py")
 
 
+ERRORS: list[tuple[Exception, tuple[str, ...]]] = [
+    (OSError(28, "No space left on device", "runs/x/model.keras"), ("x/model.keras",)),
+    (OSError(28, "No space left on device"), ("No space left", "runs/run")),
+    (MemoryError("Unable to allocate 7 GiB"), ("not enough memory", "7 GiB")),
+    (
+        tf.errors.ResourceExhaustedError(
+            None,
+            None,
+            "{{function_node __wrapped__SaveV2}} runs/run/checkpoints/ckpt-3; No space "
+            "left on device [Op:SaveV2]",
+        ),
+        ("TensorFlow: runs/run/checkpoints/ckpt-3; No space left on device (in",),
+    ),
+    (
+        tf.errors.ResourceExhaustedError(
+            None,
+            None,
+            "Graph execution error:\n\nDetected at node mul defined at (most recent "
+            "call last):\n<stack traces unavailable>\nOOM when allocating tensor with "
+            "shape[9,9]\nHint: ...\n",
+        ),
+        ("OOM when allocating tensor with shape[9,9] (in runs/run)",),
+    ),
+    (tf.errors.DataLossError(None, None, "Checksum does not match"), ("Checksum",)),
+    (tf.errors.PermissionDeniedError(None, None, "logs; Denied"), ("logs; Denied",)),
+    (BrokenPipeError(32, "Broken pipe"), ("nobody reads", "continues")),
+]
+
+
+@pytest.mark.parametrize(("error", "named"), ERRORS, ids=[repr(e) for e, _ in ERRORS])
+def test_errors_of_the_machine_are_one_line(
+    command: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    named: tuple[str, ...],
+) -> None:
+    def full(config: ExperimentConfig) -> None:
+        raise error
+
+    monkeypatch.setattr(tf_decomp, "train", full)
+    monkeypatch.setattr(os, "dup2", lambda *descriptors: None)  # of pytest's stdout
+    assert_one_line(command("train.py"), "train.py", *named)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_interrupt_is_one_line(
+    command: Any, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    closed: list[bool] = []
+
+    def interrupted(config: ExperimentConfig) -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(60)
+        finally:
+            closed.append(True)
+
+    monkeypatch.setattr(tf_decomp, "train", interrupted)
+    result = command("train.py")
+    assert result.status == 128 + number
+    assert result.err == "train.py: interrupted; the same command continues\n"
+    assert closed
+
+
 # -- true processes -----------------------------------------------------------------
 
 
@@ -345,6 +519,48 @@ def run_shell(*arguments: str, status: int = 0, **environment: str) -> Result:
         return Result(
             status, *run_python(*arguments, status=status, environment=environment)
         )
+
+
+SHORT = "--prior=normal_mixture --hidden=8 --epochs=2000 --batch_size=90 --seed=3"
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_interrupted_training_goes_on(number: signal.Signals, tmp_path: Path) -> None:
+    """One line, the state of the last whole row, and the lock is free."""
+    folder = tmp_path / "run"
+    arguments = (TRAIN, *SHORT.split(), f"--output_dir={folder}")
+    history = folder / "history.csv"
+
+    def rows() -> int:
+        return len(history.read_text().splitlines()) if history.exists() else 0
+
+    process = start_python(*arguments)
+    wait_until(lambda: rows() > 2, process)
+    process.send_signal(number)
+    _, err = finish(process, status=128 + number)
+    assert err == "train.py: interrupted; the same command continues\n"
+    before = history.read_text()
+    assert not list(folder.rglob(".[0-9]*-*"))
+
+    process = start_python(*arguments)
+    wait_until(lambda: rows() > len(before.splitlines()), process)
+    assert history.read_text().startswith(before)
+    process.send_signal(number)
+    finish(process, status=128 + number)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", ["train.py", "evaluate.py", "export.py"])
+@pytest.mark.parametrize("seconds", [0.5, 1.5, 3.0, 4.5])
+def test_interrupt_while_libraries_load(program: str, seconds: float) -> None:
+    """No traceback at any moment."""
+    process = start_python(BIN / program, "--helpfull")
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    # --helpfull itself ends with 1; behind it Python dies of the signal.
+    assert process.returncode in (1, 130, -signal.SIGINT)
+    assert err in ("", f"{program}: interrupted; the same command continues\n"), err
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -424,7 +640,7 @@ def test_onednn_is_left_alone_behind_tensorflow(
     assert "TF_ENABLE_ONEDNN_OPTS" not in os.environ
 
 
-@pytest.mark.parametrize(("level", "notes"), [("0", 1), ("3", 0), (None, 1)])
+@pytest.mark.parametrize(("level", "notes"), [("0", 1), ("2", 0), ("3", 0), (None, 0)])
 def test_notes_of_libraries_obey_the_log_level(
     level: str | None,
     notes: int,
@@ -438,6 +654,7 @@ def test_notes_of_libraries_obey_the_log_level(
         monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
     startup.start_tensorflow()
     os.write(2, b"after\n")
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == (level or "3")
     assert capfd.readouterr().err.splitlines() == [
         *["note of a C++ library"] * notes,
         "after",

@@ -2,6 +2,7 @@
 """ExperimentConfig: its checks, and flagfiles that give back what they were made of."""
 
 import dataclasses
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,53 @@ BAD: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"hidden": (1.5,)}, ("hidden",)),
     ({"hidden": 100}, ("hidden",)),
     ({"output_dir": None}, ("output_dir",)),
+    ({"epochs": True}, ("epochs", "True")),
+    ({"batch_norm": "true"}, ("batch_norm", "'true'")),
+    ({"batch_norm": 2}, ("batch_norm", "2")),
+    ({"beta": "0.5"}, ("beta", "'0.5'")),
+    ({"beta": 1 + 0j}, ("beta", "(1+0j)")),
+    ({"beta": np.complex64(1)}, ("beta", "(1+0j)")),
+    ({"beta": 1e39}, ("beta", "3.4e+38", "1e+39")),
+    ({"beta": 1e-46}, ("beta", "1.18e-38", "1e-46")),
+    ({"beta": 2**53 + 1}, ("beta", "9007199254740993")),
+    ({"beta": 10**400}, ("beta",)),
+    ({"gamma": 1e-40}, ("gamma", "1e-40")),
+    ({"df": 1e39}, ("df", "1e+39")),
+    ({"spike_variance": 1e-60}, ("spike_variance", "1e-60")),
+    ({"learning_rate": 1e-46}, ("learning_rate", "1e-46")),
+    ({"epochs": 2**31}, ("epochs", "2147483648")),
+    ({"epochs": None}, ("epochs", "None")),
+    ({"latent_dim": 2**31}, ("latent_dim", "10000")),
+    ({"hidden": (10**9,)}, ("hidden", "1000000000")),
+    ({"hidden": (10**5, 10**5)}, ("hidden=100000,100000", "1e+10 weights")),
+    ({"hidden": (10**5,), "latent_dim": 10**3}, ("hidden=100000", "latent_dim=1000")),
+    ({"hidden": (10**5,), "batch_size": 1001}, ("batch_size=1001", "outputs")),
+    ({"hidden": (1,) * 101}, ("hidden",)),
+    ({"hidden": range(10**30)}, ("hidden",)),
+    ({"hidden": itertools.count(1)}, ("hidden",)),
+    ({"hidden": {64, 32}}, ("hidden",)),
+    ({"hidden": (True,)}, ("hidden", "True")),
+    ({"num_samples": 10**6}, ("num_samples=1000000", "batch_size=400")),
+    ({"image_size": 10**6}, ("image_size", "4096")),
+    ({"output_dir": ""}, ("output_dir",)),
+    ({"output_dir": "run\n"}, ("output_dir", r"'run\n'")),
+    ({"output_dir": "a\u2028b"}, ("output_dir", r"'a\u2028b'")),
+    ({"output_dir": " run"}, ("output_dir", "' run'")),
+    ({"output_dir": "run "}, ("output_dir", "'run '")),
+    ({"output_dir": "a\0b"}, ("output_dir", r"'a\x00b'")),
+    ({"output_dir": "a\udcffb"}, ("output_dir", r"'a\udcffb'", "UTF-8")),
+    ({"output_dir": b"run"}, ("output_dir",)),
+    ({"output_dir": "~nobody_of_this_name"}, ("output_dir", "~nobody", "no such user")),
+    ({"data_dir": "a\r"}, ("data_dir",)),
+    ({"dataset": "npz:a\n.npz"}, ("dataset",)),
+    ({"dataset": "npz:~nobody_of_this_name/x.npz"}, ("dataset", "no such user")),
 ]
 # Slips of Python users: refused or understood, but never written to a flagfile that
 # cannot be read again.
 SLIPS: list[dict[str, Any]] = [
     {"epochs": 5.0},
     {"hidden": [64, 32]},
+    {"hidden": np.array([7]), "epochs": np.array(5), "batch_norm": np.bool_(True)},
     {"hidden": np.array([64, 32])},
     {"batch_norm": 1},
     {"seed": np.int64(3), "beta": np.float32(0.5)},
@@ -114,8 +156,25 @@ def test_slip(settings: dict[str, Any]) -> None:
         assert ExperimentConfig.from_flags(config.to_flags()) == config
 
 
+def test_home_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    config = ExperimentConfig(
+        dataset="npz:~/x.npz", data_dir="~", output_dir="~/runs/~a"
+    )
+    assert (config.dataset, config.data_dir) == ("npz:/home/me/x.npz", "/home/me")
+    assert config.output_dir == "/home/me/runs/~a"
+    assert ExperimentConfig(output_dir="./~a").output_dir == "./~a"
+
+
+def test_messages_know_no_command_line() -> None:
+    for settings, _ in BAD:
+        with pytest.raises(InputError) as caught:
+            ExperimentConfig(**settings)
+        assert "--" not in str(caught.value)
+
+
 def test_old_flagfiles_stay_valid() -> None:
-    text = "# a comment\n\n  --epochs=7 \n-beta=0.5\n--overwrite=True\n"
+    text = "\ufeff# a comment\r\n\n  --epochs=7 \n//\n-beta=0.5\n--overwrite=True\n"
     assert ExperimentConfig.from_flags(text) == ExperimentConfig(
         epochs=7, beta=0.5, overwrite=True
     )
@@ -131,6 +190,13 @@ def test_old_flagfiles_stay_valid() -> None:
         "--epochs=seven",
         "--epochs=7.5",
         "--beta=",
+        "--df=1e400",
+        "--beta=1e-46",
+        "--epochs=1e3",
+        "--epochs=5\0",
+        "--epochs = 5",
+        "--output_dir=a\0b",
+        "--flagfile=x.flags",
         "--batch_norm=maybe",
         "--hidden=100,abc",
         "--hidden=100,",

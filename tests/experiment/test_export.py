@@ -4,6 +4,7 @@
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -252,6 +253,124 @@ def test_signatures_are_methods_too(exports: dict[str, Export]) -> None:
     np.testing.assert_allclose(encoder.encode(x)["loc"], vae.encode(x).mean(), 1e-5)
 
 
+# -- hostile requests -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_gives_nan(export: Export, bad: float) -> None:
+    """ReLU in a graph gives 0 of NaN; the other rows stay as they are."""
+    vae, _, loaded = export
+    x, eps, z = data_of(vae, 5), codes(5, 2), codes(5, 3)
+    expected = ask(loaded, x, eps, z)
+    x[1].flat[0], x[3] = bad, bad
+    z[1, 0], z[3] = bad, bad
+    wrong = np.array([False, True, False, True, False])
+    got_all = ask(loaded, x, eps, z)
+    if not np.isnan(bad):
+        del got_all["log_prob"]  # of infinity it is minus infinity
+    for name, got in got_all.items():
+        assert np.isnan(got[wrong]).all(), name
+        np.testing.assert_array_equal(got[~wrong], expected[name][~wrong])
+
+
+def ask(loaded: Any, x: Any, eps: Any, z: Any) -> dict[str, np.ndarray]:
+    """Returns what the signatures without noise give."""
+    x, eps, z = map(tf.constant, (x, eps, z))
+    parts = loaded.signatures["encode"](x=x)
+    drawn = loaded.signatures["encode_sample"](x=x, eps=eps)
+    mean = loaded.signatures["decode"](z=z)
+    prior = loaded.signatures["log_prob_prior"](z=z)
+    return {k: v.numpy() for k, v in (parts | drawn | mean | prior).items()}
+
+
+def test_noise_is_not_broadcast(export: Export) -> None:
+    """Nor by a runtime that does not compare shapes with the signature."""
+    vae, _, loaded = export
+    x = tf.constant(data_of(vae, 5))
+    sample = loaded.signatures["encode_sample"]
+    for shape in ([1, 2], [2, 2], [5, 1], [1, 1], [6, 2], [2], [], [5, 2, 1]):
+        with pytest.raises((tf.errors.InvalidArgumentError, TypeError, ValueError)):
+            sample(x=x, eps=tf.zeros(shape))
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            in_graph(sample, x=x, eps=tf.zeros(shape))
+    for n in (1, 5):
+        x = tf.constant(data_of(vae, n))
+        assert in_graph(sample, x=x, eps=tf.zeros([n, 2])).shape == (n, 2)
+
+
+def in_graph(signature: Any, **inputs: tf.Tensor) -> np.ndarray:
+    """Calls a signature as a server does: its graph alone looks at the shapes."""
+    ordered = [inputs[name] for name in sorted(inputs)]
+    (value,) = signature._call_flat(ordered, signature.captured_inputs).values()
+    return value.numpy()
+
+
+@pytest.mark.parametrize("name", ["sample_prior", "generate"])
+def test_requests_have_limits(export: Export, name: str) -> None:
+    _, _, loaded = export
+
+    def request(n: int) -> np.ndarray:
+        call = loaded.signatures[name]
+        (value,) = call(n=tf.constant(n), seed=tf.constant(0)).values()
+        return value.numpy()
+
+    assert request(0).shape[0] == 0
+    assert request(1).shape[0] == 1
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        request(-1)
+    most = int(
+        re.search(r"n must be from 0 to (\d+); received\] \[-1\]", str(caught.value))[1]
+    )
+    assert 1_000 < most < 10**8
+    for n in (-(2**31), most + 1, 10**8, 2**31 - 1):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="n must be from 0 to"):
+            request(n)
+
+
+REQUESTS: list[tuple[str, tuple[Any, ...], str]] = [
+    ("encode", (np.zeros((5, 9)),), "encode: x must be float32 of shape [None, 3]"),
+    ("encode", (np.zeros(3),), "shape (3,)"),
+    ("encode", (["a", "b"],), "encode: x must be"),
+    ("encode", (None,), "encode: x must be"),
+    ("encode", (np.zeros((5, 3), complex),), "complex128"),
+    ("encode", (), "encode: expected x; received 0 arguments"),
+    ("encode_sample", (np.zeros((5, 3)), np.zeros((1, 2))), "encode_sample: "),
+    ("encode_sample", (np.zeros((5, 3)),), "expected x, eps; received 1"),
+    ("decode", (np.zeros((5, 1)),), "decode: z must be float32 of shape [None, 2]"),
+    ("sample_prior", (-1, 0), "sample_prior: "),
+    ("sample_prior", (1.5, 0), "sample_prior: n must be int32 of shape []"),
+    ("sample_prior", (np.float64(1.5), 0), "sample_prior: n must be"),
+    ("sample_prior", (np.int64(2**32 + 5), 0), "sample_prior: n must be"),
+    ("sample_prior", (2**40, 0), "sample_prior: n must be"),
+    ("sample_prior", (True, 0), "sample_prior: n must be"),
+    ("sample_prior", ([1, 2], 0), "sample_prior: n must be"),
+    ("generate", (10**9, 0), "generate: "),
+    ("generate", (1, "seed"), "generate: seed must be"),
+]
+
+
+@pytest.mark.parametrize(("name", "values", "said"), REQUESTS, ids=str)
+def test_methods_refuse_in_one_line(
+    exports: dict[str, Export], name: str, values: tuple[Any, ...], said: str
+) -> None:
+    encoder = load_encoder(exports["mlp_mixture"].path)
+    with pytest.raises(InputError) as caught:
+        getattr(encoder, name)(*values)
+    one_line(caught, said)
+
+
+def test_methods_take_arrays_lists_and_numbers(exports: dict[str, Export]) -> None:
+    vae, path, _ = exports["mlp_mixture"]
+    encoder, x = load_encoder(path), data_of(vae, 4)
+    expected = encoder.encode(x)["loc"]
+    for same in (x.astype("float64"), x.tolist(), tf.constant(x), x.astype("float16")):
+        np.testing.assert_allclose(encoder.encode(same)["loc"], expected, atol=1e-2)
+    for n in (3, np.int64(3), np.array(3), tf.constant(3)):
+        assert encoder.generate(n, 0)["x"].shape == (3, 3)
+    with pytest.raises(AttributeError, match="encode_sample"):
+        encoder.transform(x)
+
+
 # -- a process of its own -----------------------------------------------------------
 
 CLIENT = """
@@ -335,6 +454,28 @@ def test_failed_export_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         export_saved_model(mlp_mixture(), tmp_path / "name" / "1")
     assert set(contents(tmp_path)) <= {"name"}
+
+
+@pytest.mark.parametrize("name", ["file/1", "file/below/1", "link"])
+def test_export_below_a_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    before = contents(tmp_path)
+    with pytest.raises(InputError) as caught:
+        export_saved_model(mlp_mixture(), tmp_path / name)
+    one_line(caught, str(tmp_path / name))
+    assert contents(tmp_path) == before
+
+
+def test_leftovers_of_killed_exports_go(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for owner in (dead.pid, 1):  # the second runs: its export is under way
+        (tmp_path / f".{owner}-1").mkdir()
+        (tmp_path / f".{owner}-2").mkdir()
+    export_saved_model(mlp_mixture(), tmp_path / "1")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"1", ".1-1", ".1-2", f".{dead.pid}-2"}
 
 
 def test_load_encoder_finds_the_newest(
@@ -439,6 +580,55 @@ def test_run_is_not_exported_over(card: Path, run_dir: Path) -> None:
         export_run(run_dir, card.parent)
     one_line(caught)
     assert contents(card.parent) == before
+
+
+def test_export_without_its_card_is_completed(
+    card: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    """The card comes last, so a killed export has none."""
+    folder = tmp_path / "of_a_run"
+    shutil.copytree(card.parent, folder)
+    (folder / "README.md").unlink()
+    before = contents(folder)
+    assert export_run(run_dir, folder) == folder / "1"
+    assert (folder / "README.md").read_bytes() == card.read_bytes()
+    assert {**contents(folder), "README.md": None} == {**before, "README.md": None}
+
+
+@pytest.mark.parametrize("name", ["mlp_mixture", "tril_fixed", "images_batch_norm"])
+def test_export_of_another_model_gets_no_card(
+    exports: dict[str, Export], run_dir: Path, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "served"
+    shutil.copytree(exports[name].path, folder / "1")
+    before = contents(folder)
+    with pytest.raises(InputError, match="no export of this run") as caught:
+        export_run(run_dir, folder)
+    one_line(caught, str(folder / "1"))
+    assert contents(folder) == before
+
+
+def test_folders_that_are_no_place_for_an_export(run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("# My notes\n")
+    (tmp_path / "half" / "1").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(run_dir)
+    places = {
+        tmp_path / "file": "is a file",
+        tmp_path / "file" / "below": "is a file",
+        tmp_path / "mine": "no model card",
+        tmp_path / "half": "no export of this run",
+        run_dir: "inside the run",
+        run_dir / "saved_model": "inside the run",
+        tmp_path / "link" / "served": "inside the run",
+    }
+    before = contents(tmp_path), contents(run_dir)
+    for place, said in places.items():
+        with pytest.raises(InputError, match=said) as caught:
+            export_run(run_dir, place)
+        one_line(caught, str(place))
+        assert (contents(tmp_path), contents(run_dir)) == before
 
 
 def test_unfinished_run_is_not_exported(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from processes import run_python
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,6 +23,16 @@ def test_program_runs(program, monkeypatch):
 def test_fit_program_is_short():
     lines = [line for line in PROGRAMS[0].splitlines() if line.strip()]
     assert len(lines) <= 15
+
+
+def test_fit_program_is_quiet(monkeypatch):
+    """Libraries' notes do not appear where tf_decomp is the first that is imported."""
+    for name in ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS"):
+        monkeypatch.delenv(name, raising=False)
+    program = f"import tf_decomp\n{PROGRAMS[0]}"
+    out, err = run_python("-c", program)
+    assert "Epoch 5/5" in out
+    assert err == ""
 
 
 def test_links_exist():

@@ -2,8 +2,14 @@
 """ExperimentConfig: every setting of a run, its default, and its check."""
 
 import dataclasses
+import itertools
 import math
+import numbers
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import numpy as np
 
 from tf_decomp.errors import InputError
 from tf_decomp.experiment.choices import (
@@ -16,17 +22,31 @@ from tf_decomp.experiment.choices import (
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
 
+_MOST_WHOLE = 2**31 - 1  # TensorFlow counts in int32
+# Numbers between 0 and the least are 0 in TensorFlow's kernels.
+_LEAST, _MOST = (float(x) for x in (np.finfo("f4").tiny, np.finfo("f4").max))
+# Of weights in a network, which take 9 GB in training (two networks, gradients, Adam's
+# slots), and of outputs of a layer in a step.
+_MOST_NUMBERS = 10**8
+_PATHS = ("data_dir", "output_dir")
 
-def _setting(default: Any, help: str, least: int | None = None) -> Any:
-    metadata = {"help": help, "least": least}
-    return dataclasses.field(default=default, metadata=metadata)
+
+def _setting(
+    default: Any, help: str, least: float | None = None, most: float | None = None
+) -> Any:
+    if most is None:
+        most = _MOST if isinstance(default, float) else _MOST_WHOLE
+    return dataclasses.field(
+        default=default, metadata={"help": help, "least": least, "most": most}
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class ExperimentConfig:
     """Every setting of a training run; each is a flag of bin/train.py.
 
-    The fields' help texts are their documentation: `bin/train.py --help`.
+    The fields' help texts are their documentation: `bin/train.py --help`. A `~` in
+    front of a path is the user's home.
 
     Raises:
         InputError: A value is out of range or does not fit another one.
@@ -44,6 +64,7 @@ class ExperimentConfig:
         0,
         "Side to which images are resized; 0: as they are (Fashion-MNIST: 32).",
         least=0,
+        most=4096,
     )
     max_train_examples: int = _setting(
         0, "Train on a seeded random subset of this size; 0: on all.", least=0
@@ -52,17 +73,27 @@ class ExperimentConfig:
         0, "Test on a seeded random subset of this size; 0: on all.", least=0
     )
     prior: str = _setting("normal", f"p(z), one of {', '.join(PRIORS)}.")
-    gamma: float = _setting(0.8, "Weight of the spike of spike_and_slab, in [0, 1].")
-    spike_variance: float = _setting(0.05, "Variance of that spike.")
-    df: float = _setting(5.0, "Degrees of freedom of student_t; inf: the normal.")
+    gamma: float = _setting(
+        0.8, "Weight of the spike of spike_and_slab, in [0, 1].", least=0, most=1
+    )
+    spike_variance: float = _setting(0.05, "Variance of that spike.", least=_LEAST)
+    df: float = _setting(
+        5.0,
+        "Degrees of freedom of student_t; inf: the normal.",
+        least=_LEAST,
+        most=math.inf,
+    )
     mixture_variance: float = _setting(
-        0.03, "Variance of the four normals of normal_mixture."
+        0.03, "Variance of the four normals of normal_mixture.", least=_LEAST
     )
     posterior: str = _setting("normal", f"q(z|x), one of {', '.join(POSTERIORS)}.")
     likelihood: str = _setting("normal", f"p(x|z), one of {', '.join(LIKELIHOODS)}.")
-    latent_dim: int = _setting(2, "Number of latent dimensions.", least=1)
+    latent_dim: int = _setting(2, "Number of latent dimensions.", least=1, most=100_000)
     hidden: tuple[int, ...] = _setting(
-        (100,), "Units of the hidden layers of networks for vectors."
+        (100,),
+        "Units of the hidden layers of networks for vectors.",
+        least=1,
+        most=100_000,
     )
     batch_norm: bool = _setting(
         False, "Batch-normalised convolutional networks, as for Fashion-MNIST."
@@ -75,7 +106,7 @@ class ExperimentConfig:
     num_samples: int = _setting(1, "Posterior samples a datum.", least=1)
     epochs: int = _setting(500, "Passes over the training data.", least=1)
     batch_size: int = _setting(400, "Examples a step, over all replicas.", least=1)
-    learning_rate: float = _setting(1e-3, "Of Adam (AMSGrad).")
+    learning_rate: float = _setting(1e-3, "Of Adam (AMSGrad).", least=_LEAST)
     seed: int = _setting(0, "Of data, weights, order and noise.", least=0)
     strategy: str = _setting("none", f"One of {', '.join(STRATEGIES)}.")
     output_dir: str = _setting("runs/run", "Where the run's files go.")
@@ -85,46 +116,55 @@ class ExperimentConfig:
         """Checks every value, so that a mistake shows before anything is written."""
         for field in dataclasses.fields(self):
             value = _typed(field.name, getattr(self, field.name), field.default)
+            if isinstance(value, str):
+                value = _checked_text(field.name, value)
+            elif not isinstance(value, bool):
+                for number in value if isinstance(value, tuple) else (value,):
+                    _check_number(field.name, number, field.metadata)
             object.__setattr__(self, field.name, value)
         for setting, known in (*CHOICES.items(), ("strategy", STRATEGIES)):
             if getattr(self, setting) not in known:
                 raise InputError(
                     f"{setting}: expected one of {', '.join(known)}; "
-                    f"received {getattr(self, setting)!r}"
+                    f"received {_shown(getattr(self, setting))}"
                 )
-        self._check_numbers()
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Refuses values that do not fit each other."""
         if self.alpha > 0 and self.divergence == "none":
-            others = "|".join(name for name in DIVERGENCES if name != "none")
+            others = " or ".join(name for name in DIVERGENCES if name != "none")
             raise InputError(
                 f"alpha={self.alpha} weighs a divergence, but divergence=none; "
-                f"choose --divergence={others} or --alpha=0"
+                f"set divergence to {others}, or alpha to 0"
             )
         latent_dim = PRIORS[self.prior].latent_dim
         if latent_dim not in (None, self.latent_dim):
             raise InputError(
                 f"prior={self.prior} has latent_dim={latent_dim}; received "
-                f"latent_dim={self.latent_dim}, set --latent_dim={latent_dim}"
+                f"latent_dim={self.latent_dim}, set it to {latent_dim}"
             )
+        self._check_sizes()
 
-    def _check_numbers(self) -> None:
-        for field in dataclasses.fields(self):
-            value, least = getattr(self, field.name), field.metadata["least"]
-            if least is not None and not (math.isfinite(value) and value >= least):
-                raise InputError(f"{field.name} must be >= {least}; received {value}")
-        for name in ("learning_rate", "spike_variance", "mixture_variance"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"{name} must be > 0 and finite; received {value}")
-        if self.seed >= 2**31:
-            raise InputError(f"seed must be below 2147483648; received {self.seed}")
-        if not self.df > 0:
-            raise InputError(f"df must be > 0 (inf for the normal); received {self.df}")
-        if not 0 <= self.gamma <= 1:
-            raise InputError(f"gamma must lie in [0, 1]; received {self.gamma}")
-        if any(units < 1 for units in self.hidden):
-            raise InputError(
-                f"hidden must hold numbers >= 1; received {list(self.hidden)}"
-            )
+    def _check_sizes(self) -> None:
+        """Refuses networks and steps that no memory holds."""
+        layers = (*self.hidden, 2 * self.latent_dim)
+        weights = sum(before * after for before, after in itertools.pairwise(layers))
+        outputs = max(layers) * self.num_samples * self.batch_size
+        for count, what, names in (
+            (weights, "weights in a network", ("hidden", "latent_dim")),
+            (
+                outputs,
+                "outputs of a layer in a step",
+                ("hidden", "latent_dim", "num_samples", "batch_size"),
+            ),
+        ):
+            if count > _MOST_NUMBERS:
+                given = ", ".join(f"{k}={_text(getattr(self, k))}" for k in names)
+                raise InputError(
+                    f"{given} make {count:.2g} {what}, more than {_MOST_NUMBERS:.0g}; "
+                    "lower them"
+                )
 
     def to_texts(self) -> dict[str, str]:
         """Returns the text of every setting's flag by its name."""
@@ -141,23 +181,23 @@ class ExperimentConfig:
         """Returns the settings of a flagfile; those it does not name have defaults.
 
         Args:
-            text: Lines `--name=value`; empty lines and # comments are skipped.
+            text: As `flag_lines` takes it.
 
         Raises:
             InputError: A line is not of that form, or a name or value is not known.
         """
         values: dict[str, Any] = {}
-        for line in map(str.strip, text.splitlines()):
-            if not line or line.startswith("#"):
-                continue
+        for line in flag_lines(text):
             name, equals, value = line.lstrip("-").partition("=")
             if name not in DEFAULTS or not equals:
-                raise InputError(f"config: expected --setting=value; received {line!r}")
+                raise InputError(
+                    f"config: expected --setting=value; received {_shown(line)}"
+                )
             try:
                 values[name] = parse_setting(name, value)
             except ValueError:
                 raise InputError(
-                    f"config: {name} cannot be {value!r}; expected a value as "
+                    f"config: {name} cannot be {_shown(value)}; expected a value as "
                     f"{DEFAULTS[name]!r}"
                 ) from None
         return cls(**values)
@@ -166,6 +206,22 @@ class ExperimentConfig:
 DEFAULTS: dict[str, Any] = {
     field.name: field.default for field in dataclasses.fields(ExperimentConfig)
 }
+
+
+def flag_lines(text: str) -> Iterator[str]:
+    r"""Yields the lines of a flagfile that say something.
+
+    Args:
+        text: Lines `--name=value`; empty lines, comments (# or //) and a byte-order
+            mark in front are skipped.
+
+    Example:
+        >>> list(flag_lines("# mine\n--beta=2\n"))
+        ['--beta=2']
+    """
+    for line in map(str.strip, text.removeprefix("\ufeff").splitlines()):
+        if line and not line.startswith(("#", "//")):
+            yield line
 
 
 def parse_setting(name: str, text: str) -> Any:
@@ -185,7 +241,19 @@ def parse_setting(name: str, text: str) -> Any:
         return text.lower() == "true"
     if isinstance(like, tuple):
         return tuple(int(part) for part in text.split(",")) if text else ()
-    return type(like)(text)
+    value = type(like)(text)
+    if isinstance(like, float) and math.isinf(value) and "inf" not in text.lower():
+        raise ValueError(text)  # 1e400
+    return value
+
+
+def _shown(value: Any) -> str:
+    """Returns a value as a message shows it: in one line, and not longer."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python writes no number of more than 4300 digits
+        text = f"a number of more than {10**9}"
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _text(value: Any) -> str:
@@ -196,13 +264,88 @@ def _text(value: Any) -> str:
 
 def _typed(name: str, value: Any, like: Any) -> Any:
     """Returns the value in the type of the setting's default, if nothing is lost."""
-    try:
-        if isinstance(like, tuple):
+    if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(like, tuple):
+        # Of any other iterable the end or the order is not known.
+        known = isinstance(value, Sequence | np.ndarray)
+        if known and not isinstance(value, str | bytes) and _length(value) <= 100:
             return tuple(_typed(name, item, 0) for item in value)
-        typed = type(like)(value)
-        kept = typed == value or typed != typed  # NaN is for the checks
-    except (TypeError, ValueError):
         kept = False
-    if not kept or isinstance(value, str) != isinstance(like, str):
-        raise InputError(f"{name}: expected a value as {like!r}; received {value!r}")
+    elif isinstance(like, str):
+        kept = isinstance(value, str)
+    elif isinstance(like, bool):
+        kept = isinstance(value, int) and value in (0, 1)
+    else:
+        kept = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    try:
+        typed = type(like)(value) if kept else None
+        kept = kept and (typed == value or typed != typed)  # NaN is for the checks
+    except (ValueError, ArithmeticError):
+        kept = False
+    if not kept:
+        raise InputError(
+            f"{name}: expected a value as {like!r}; received {_shown(value)}"
+        )
     return typed
+
+
+def _length(value: Any) -> int:
+    try:
+        return len(value)
+    except OverflowError:  # of a range
+        return _MOST_WHOLE
+
+
+def _check_number(name: str, value: float, limits: Any) -> None:
+    """Refuses a number out of range, or that float32 does not hold."""
+    least, most = limits["least"], limits["most"]
+    if not value >= least:  # NaN too
+        bound = "> 0" if least == _LEAST and not value > 0 else f">= {least:.3g}"
+    elif value > most:
+        bound = f"<= {most}" if isinstance(value, int) else f"<= {most:.3g}"
+    elif value in (0, math.inf) or _LEAST <= value <= _MOST:
+        return
+    else:
+        bound = f"a number that float32 holds, from {_LEAST:.3g} to {_MOST:.3g}"
+    raise InputError(f"{name} must be {bound}; received {_shown(value)}")
+
+
+def _checked_text(name: str, value: str) -> str:
+    """Returns a text with its `~` replaced, if a flagfile gives it back."""
+    _check_one_line(name, value)
+    if name == "output_dir" and not value:
+        raise InputError("output_dir: expected a folder; received ''; name one")
+    scheme = "npz:" if name == "dataset" else ""
+    if name not in (*_PATHS, "dataset") or not value.startswith(scheme + "~"):
+        return value
+    expanded = scheme + os.path.expanduser(value.removeprefix(scheme))
+    if expanded == value:
+        raise InputError(
+            f"{name}: expected a path; received {_shown(value)}, but there is no such "
+            "user; write ./~ for a name that begins with ~"
+        )
+    _check_one_line(name, expanded)
+    return expanded
+
+
+def _check_one_line(name: str, value: str) -> None:
+    """Refuses a text that a flagfile would not give back."""
+    if (
+        value.splitlines() not in ([], [value])
+        or value != value.strip()
+        or "\0" in value
+        or not _is_utf8(value)
+    ):
+        raise InputError(
+            f"{name}: expected one line of UTF-8 text without a NUL byte and without "
+            f"spaces at its ends; received {_shown(value)}; rename it"
+        )
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # bytes of a file name that are none
+        return False
+    return True
