@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from tf_decomp.errors import InputError
 from tf_decomp.files import write_atomically
-from tf_decomp.sampling import location_scale
+from tf_decomp.likelihoods import likelihood_mean
+from tf_decomp.sampling import location_scale, one_or_nan
 from tf_decomp.vae import DecompositionVAE
 
 # No tensor of a request for n examples is larger: 512 MiB in float32.
@@ -37,9 +38,9 @@ def export_saved_model(vae: DecompositionVAE, path: str | Path) -> None:
     `sample_prior`: n, seed -> z; `generate`: n, seed -> x; `log_prob_prior`: z ->
     log_prob, in nats. The first three hold no random operation.
 
-    An example with NaN or infinity gives NaN. `eps` must have the shape of z. `n` may
-    be 0, and at most what keeps every tensor of the request within 512 MiB; the error
-    names that limit.
+    An example with NaN or infinity gives NaN, unless the encoder reads missing
+    numbers. `eps` must have the shape of z. `n` may be 0, and at most what keeps every
+    tensor of the request within 512 MiB; the error names that limit.
 
     Args:
         vae: The model.
@@ -151,13 +152,12 @@ def _endpoints(vae: DecompositionVAE) -> dict[str, tuple[Any, ...]]:
     n, seed = tf.TensorSpec([], tf.int32, "n"), tf.TensorSpec([], tf.int32, "seed")
 
     def encode(x: tf.Tensor) -> dict[str, tf.Tensor]:
-        posterior, finite = vae.encode(x), _one_or_nan(x)[:, tf.newaxis]
+        posterior = vae.encode(x)
         parts = location_scale(posterior)
-        if parts is None:
-            loc, scale = posterior.mean(), posterior.stddev()
-        else:
-            loc, scale = parts.loc, parts.scale
-        return {"loc": loc * finite, "scale": scale * finite}
+        if parts is not None:
+            return {"loc": parts.loc, "scale": parts.scale}
+        known = 1.0 if vae.encodes_missing else one_or_nan(x)[:, tf.newaxis]
+        return {"loc": posterior.mean() * known, "scale": posterior.stddev() * known}
 
     def encode_sample(x: tf.Tensor, eps: tf.Tensor) -> dict[str, tf.Tensor]:
         parts = encode(x)
@@ -166,8 +166,8 @@ def _endpoints(vae: DecompositionVAE) -> dict[str, tuple[Any, ...]]:
         return {"z": loc + scale * eps}
 
     def decode(z: tf.Tensor) -> dict[str, tf.Tensor]:
-        mean = vae.decode(z).mean()
-        finite = tf.reshape(_one_or_nan(z), [-1] + [1] * len(vae.data_shape))
+        mean = likelihood_mean(vae.decode(z))
+        finite = tf.reshape(one_or_nan(z), [-1] + [1] * len(vae.data_shape))
         return {"mean": mean * finite}
 
     def draw(n: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -194,14 +194,6 @@ def _endpoints(vae: DecompositionVAE) -> dict[str, tuple[Any, ...]]:
         "generate": (generate, n, seed),
         "log_prob_prior": (log_prob_prior, z),
     }
-
-
-def _one_or_nan(x: tf.Tensor) -> tf.Tensor:
-    """Returns 1 [batch], or NaN for an example that is not finite.
-
-    Where ReLU turns NaN into 0, as it does in a graph, it would be taken for data.
-    """
-    return 1 + tf.reduce_sum(x - x, list(range(1, x.shape.rank)))
 
 
 def _most(function: Callable[..., tf.Tensor], *signature: tf.TensorSpec) -> int:

@@ -127,6 +127,34 @@ def of_tfp(distribution: tfd.Distribution) -> bool:
     )
 
 
+def one_or_nan(x: tf.Tensor) -> tf.Tensor:
+    """Returns 1 for each example, but NaN where it holds NaN or infinity [batch].
+
+    Where ReLU turns NaN into 0, as it does in a graph, it would be taken for data.
+
+    Args:
+        x: [batch, ...].
+    """
+    return 1 + tf.reduce_sum(x - x, list(range(1, x.shape.rank)))
+
+
+def scaled(posterior: tfd.Distribution, factor: tf.Tensor) -> tfd.Distribution:
+    """Returns a location-scale posterior, both parameters multiplied; others as is.
+
+    Args:
+        posterior: Plain, batch shape [batch], event shape [latent_dim].
+        factor: [batch].
+    """
+    parts = location_scale(posterior)
+    if parts is None:
+        return posterior
+    loc, scale = (part * factor[:, None] for part in (parts.loc, parts.scale))
+    if type(posterior) is tfd.MultivariateNormalDiag:
+        return tfd.MultivariateNormalDiag(loc, scale)
+    inner = _changed(posterior.distribution, loc=loc, scale=scale)
+    return _changed(posterior, distribution=inner)
+
+
 def stateless_seed(seed: int | None, stream: int = 0) -> tf.Tensor | None:
     """Returns the stateless seed [2] of one stream of a base seed.
 

@@ -505,6 +505,35 @@ def test_a_likelihood_that_masks_missing_numbers_takes_them() -> None:
     assert np.isfinite(vae.evaluate(BAD_X, verbose=0)).all()
 
 
+@pytest.mark.parametrize("make", [compiled_vae, image_vae])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_unknown_is_encoded_as_unknown(make: Any, bad: float) -> None:
+    vae = untouched(make)
+    x = (X if make is compiled_vae else IMAGES).copy()
+    expected = vae.encode(x)
+    x.reshape(len(x), -1)[3, 1] = bad
+    known = np.arange(len(x)) != 3
+    for posterior in (
+        vae.encode(x),
+        tf.function(vae.encode)(x),
+        tf_decomp.metrics.encode_data(vae, x),
+    ):
+        for got, right in (
+            (posterior.mean(), expected.mean()),
+            (posterior.stddev(), expected.stddev()),
+        ):
+            np.testing.assert_allclose(got[known], right[known], rtol=1e-5, atol=1e-6)
+            assert np.isnan(got[3]).all()
+    assert np.isnan(vae.predict(x, verbose=0)).all(axis=1).tolist() == (~known).tolist()
+
+
+def test_an_encoder_may_read_missing_numbers() -> None:
+    vae = compiled_vae(encoder=MaskingEncoder(), decoder=MaskedDecoder())
+    assert vae.encodes_missing
+    assert np.isfinite(vae.predict(BAD_X, verbose=0)).all()
+    assert np.isfinite(tf.function(vae.encode)(BAD_X).mean()).all()
+
+
 # -- part of the data -----------------------------------------------------------------
 
 

@@ -29,7 +29,14 @@ from tf_decomp.objectives import (
     objective_terms,
 )
 from tf_decomp.priors import Prior, as_prior
-from tf_decomp.sampling import batch_first, plain, sample_with, stateless_seed
+from tf_decomp.sampling import (
+    batch_first,
+    one_or_nan,
+    plain,
+    sample_with,
+    scaled,
+    stateless_seed,
+)
 from tf_decomp.vae.inputs import (
     DataForm,
     DataGuard,
@@ -176,6 +183,11 @@ class DecompositionVAE(keras.Model):
         return self._form.shape
 
     @property
+    def encodes_missing(self) -> bool:
+        """Whether the encoder gives finite posteriors for examples with NaN."""
+        return self._encodes_missing
+
+    @property
     def latent_dim(self) -> int:
         """Number of latent dimensions."""
         return self.prior.latent_dim
@@ -184,11 +196,19 @@ class DecompositionVAE(keras.Model):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns posterior means [batch, latent_dim] of x [batch, *data_shape]."""
-        return plain(self.encoder(self._examples(x), training=training)).mean()
+        x = self._examples(x)
+        mean = plain(self.encoder(x, training=training)).mean()
+        return mean if self._encodes_missing else mean * one_or_nan(x)[:, None]
 
     def encode(self, x: tf.Tensor) -> tfd.Distribution:
-        """Returns q(z|x), batch shape [batch], of x [batch, *data_shape]."""
-        return plain(self.encoder(self._examples(x), training=False))
+        """Returns q(z|x), batch shape [batch], of x [batch, *data_shape].
+
+        An example with NaN or infinity has NaN for its parameters, unless the encoder
+        reads missing numbers: TensorFlow's ReLU would make finite ones of them.
+        """
+        x = self._examples(x)
+        posterior = plain(self.encoder(x, training=False))
+        return posterior if self._encodes_missing else scaled(posterior, one_or_nan(x))
 
     def decode(self, z: tf.Tensor) -> tfd.Distribution:
         """Returns p(x|z), batch shape [batch], of z [batch, latent_dim]."""
@@ -733,6 +753,9 @@ class DecompositionVAE(keras.Model):
         likelihood = self.decode(np.zeros([1, latent_dim]))
         shape = _check_output("decoder", likelihood, None)
         self._form = DataForm(shape, support_of(likelihood))
+        self._encodes_missing = True
+        unknown = self.encode(np.full([1, *shape], np.nan)).mean()
+        self._encodes_missing = bool(np.isfinite(unknown).all())
         posterior = self.encode(np.zeros([1, *shape]))
         _check_output("encoder", posterior, (latent_dim,))
         if self.divergence is not None:
