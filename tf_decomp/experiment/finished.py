@@ -8,9 +8,10 @@ import numpy as np
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.data import Split, make_pipeline
+from tf_decomp.errors import InputError
 from tf_decomp.experiment.build import build_dataset
 from tf_decomp.experiment.config import ExperimentConfig
-from tf_decomp.experiment.run_files import RunFiles
+from tf_decomp.experiment.run_files import REMEDY, RunFiles
 from tf_decomp.metrics.encodings import encode_data
 from tf_decomp.vae import DecompositionVAE
 
@@ -40,14 +41,38 @@ def load_finished_run(files: RunFiles) -> FinishedRun:
         files: Of the run.
 
     Raises:
-        InputError: The run is not finished.
+        InputError: The run is not finished, or its files do not belong together.
     """
     files.read_metrics()  # only finished runs have them
     config = files.read_config()
-    vae = keras.models.load_model(files.model)
+    vae = load_model(files)
     test = build_dataset(config).test
     batches = make_pipeline(test, min(_BATCH, len(test.x)), shuffle=False, seed=0)
     return FinishedRun(config, vae, test, encode_data(vae, batches))
+
+
+def load_model(files: RunFiles) -> DecompositionVAE:
+    """Loads the model of a finished run.
+
+    Args:
+        files: Of the run.
+
+    Raises:
+        InputError: model.keras holds no model of this library that can be loaded.
+    """
+    try:
+        vae = keras.models.load_model(files.model)
+    except Exception as error:  # of zipfile, h5py, json and Keras
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"{files.model}: cannot be loaded ({said[:300]}); {REMEDY}"
+        ) from error
+    if not isinstance(vae, DecompositionVAE):
+        raise InputError(
+            f"{files.model}: expected a DecompositionVAE; received a "
+            f"{type(vae).__name__}; {REMEDY}"
+        )
+    return vae
 
 
 def decode_moved(
