@@ -86,14 +86,15 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
 
 
 @contextlib.contextmanager
-def plain_operations() -> Iterator[None]:
-    """Runs without compilation, plots and exports; an export is a file."""
+def plain_operations(plots: bool = False) -> Iterator[None]:
+    """Runs without compilation and, unless asked for, plots; an export is a file."""
 
     def export(vae: Any, path: Path) -> None:
         write_text(path / "saved_model.pb", "served")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "draw_run", lambda *arguments: None)
+        if not plots:
+            patch.setattr(training, "draw_run", lambda *arguments: None)
         patch.setattr(training, "export_saved_model", export)
         tf.config.run_functions_eagerly(True)
         yield
