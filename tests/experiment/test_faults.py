@@ -397,6 +397,17 @@ def test_headings_and_long_rows_say_what_is_left(
         "Epochs 21-25 of 30, about 3 min left",
         "Epochs 26-30 of 30, about 2 min left",
     ]
+    # One that is short is mostly compilation: nothing is said of it.
+    progress = EpochProgress(first_epoch=0, epochs_a_row=1, epochs=3)
+    progress.set_params({"verbose": 2, "epochs": 3, "steps": 1})
+    for row, seconds in enumerate((20, 5, 5)):
+        progress.on_epoch_begin(row)
+        now[0] += seconds
+    assert capsys.readouterr().out.splitlines() == [
+        "Epoch 1 of 3",
+        "Epoch 2 of 3",
+        "Epoch 3 of 3, about 5 s left",
+    ]
 
 
 # -- a folder that cannot be written ------------------------------------------------

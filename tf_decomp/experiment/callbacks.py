@@ -100,7 +100,7 @@ class EpochProgress(keras.callbacks.ProgbarLogger):
         self._said = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Prints which epochs come, and from the second row on what time is left."""
+        """Prints which epochs come, and what time is left once it can be told."""
         self._reset_progbar()
         self._maybe_init_progbar()
         self._said = time.monotonic()
@@ -109,12 +109,13 @@ class EpochProgress(keras.callbacks.ProgbarLogger):
         last = first + self._epochs_a_row - 1
         which = f"Epoch {first}" if first == last else f"Epochs {first}-{last}"
         which += f" of {self._data_epochs}"
-        if len(self._starts) > 1:
-            # The first row, with its compilation, is no measure of the others.
-            start = self._starts[min(1, len(self._starts) - 2)]
-            rows = max(1, len(self._starts) - 2)
-            left = (self._said - start) / rows * (self.epochs - epoch)
-            which += f", {describe_left(left)}"
+        # A short first row, with its compilation, is no measure of the others.
+        measured = self._starts[1:]
+        if len(self._starts) == 2 and self._said - self._starts[0] > _SILENT_SECONDS:
+            measured = self._starts
+        if len(measured) > 1:
+            a_row = (measured[-1] - measured[0]) / (len(measured) - 1)
+            which += f", {describe_left(a_row * (self.epochs - epoch))}"
         if self.verbose:
             print(which, flush=True)
 
