@@ -36,7 +36,7 @@ REMEDY = (
 _PLACEMENT = ("output_dir", "strategy", "overwrite")
 # The results of a run, in the order in which they take the places of earlier ones.
 _RESULTS = ("environment", "model", "saved_model", "metrics", "config", "manifest")
-_LEFT_OF_A_STATE = re.compile(r"\.\d+-ckpt-.*|ckpt-.*_temp")  # TensorFlow's the second
+_LEFT_OF_A_STATE = re.compile(r"\.\d+-.*|ckpt-.*_temp")  # TensorFlow's the second
 
 
 class RunFiles:
