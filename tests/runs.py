@@ -2,7 +2,7 @@
 """What tests of whole runs share: short runs, what a folder holds, what is saved."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -16,6 +16,18 @@ from tf_decomp.experiment import ExperimentConfig, training
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.experiment.state import RunState
 from tf_decomp.files import write_text
+
+
+def slow_behind(number: int, cases: Sequence[Any]) -> list[Any]:
+    """Returns cases for `parametrize`, all but the first of which are slow."""
+    slow = pytest.mark.slow
+    return [
+        pytest.param(
+            *(case if isinstance(case, tuple) else (case,)),
+            marks=[slow] if index >= number else [],
+        )
+        for index, case in enumerate(cases)
+    ]
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import Killed, contents, kill_at, plain_operations, small, tree
+from runs import Killed, contents, kill_at, plain_operations, slow_behind, small, tree
 
 from tf_decomp import ExperimentConfig, train
 from tf_decomp.errors import InputError
@@ -145,7 +145,9 @@ def test_a_continuation_killed_at_any_change(
     assert died > 20
 
 
-@pytest.mark.parametrize("what", ["model.keras", "manifest.json", "evaluation.json"])
+@pytest.mark.parametrize(
+    "what", slow_behind(1, ["model.keras", "manifest.json", "evaluation.json"])
+)
 def test_a_continuation_killed_while_it_replaces(
     what: str, two: ExperimentConfig, three: ExperimentConfig, tmp_path: Path
 ) -> None:
@@ -199,7 +201,7 @@ def test_results_of_fewer_epochs_are_there_meanwhile(
     assert [row["epoch"] for row in files.read_history(99)] == [*range(1, 10)]
 
 
-def test_a_full_disk_at_the_first_new_state(
+def test_a_continuation_killed_before_its_first_state(
     two: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = copy_of(two, tmp_path / "run", epochs=3)

@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from runs import Killed, contents, kill_at, one_line, plain_operations, small, tree
+from runs import (
+    Killed,
+    contents,
+    kill_at,
+    one_line,
+    plain_operations,
+    slow_behind,
+    small,
+    tree,
+)
 
 from tf_decomp import ExperimentConfig, InputError, train
 from tf_decomp.experiment.finished import load_finished_run
@@ -115,6 +124,7 @@ OF_RESULTS = [
     ("environment.json", [delete, cut]),
     ("manifest.json", [empty, cut, garble]),
 ]
+FAST = [("model.keras", delete), ("history.csv", cut), ("config.flags", empty)]
 # An evaluation and an export need not the others.
 NEEDED = ("model.keras", "metrics.json", "config.flags", "manifest.json")
 
@@ -125,8 +135,8 @@ NEEDED = ("model.keras", "metrics.json", "config.flags", "manifest.json")
         pytest.param(
             name,
             damage,
-            # One of each file is enough where time is short.
-            marks=[] if damage == damages[0] else [pytest.mark.slow],
+            # One of some files is enough where time is short.
+            marks=[] if (name, damage) in FAST else [pytest.mark.slow],
             id=f"{name}-{damage.__name__}",
         )
         for name, damages in OF_RESULTS
@@ -160,7 +170,9 @@ def test_damaged_results_are_said_and_written_again(
     assert tree(tmp_path) == after
 
 
-@pytest.mark.parametrize("name", ["model.keras", "metrics.json", "config.flags"])
+@pytest.mark.parametrize(
+    "name", slow_behind(1, ["model.keras", "metrics.json", "config.flags"])
+)
 def test_a_file_of_another_run_is_not_believed(
     name: str,
     whole: ExperimentConfig,
@@ -216,7 +228,7 @@ OF_A_STATE = [
     (DATA, [delete, empty, cut, garble]),
     ("ckpt-3.json", [empty, cut, garble]),
 ]
-SILENT = [("ckpt-3.json", delete), ("checkpoint", delete), ("checkpoint", garble)]
+SILENT = [("checkpoint", delete), ("ckpt-3.json", delete), ("checkpoint", garble)]
 
 
 @pytest.mark.parametrize(
@@ -253,7 +265,9 @@ def test_a_damaged_state_gives_way_to_the_one_before(
 
 
 @pytest.mark.parametrize(
-    ("name", "damage"), SILENT, ids=lambda value: getattr(value, "__name__", value)
+    ("name", "damage"),
+    slow_behind(1, SILENT),
+    ids=lambda value: getattr(value, "__name__", value),
 )
 def test_what_a_state_does_not_need_may_be_gone(
     name: str,
@@ -281,7 +295,9 @@ def of_another_run(files: RunFiles, other: RunFiles) -> None:
             shutil.copy(path, files.checkpoints / name)
 
 
-@pytest.mark.parametrize("kind", ["data", "index", "json", "folder", "other"])
+@pytest.mark.parametrize(
+    "kind", slow_behind(2, ["folder", "other", "data", "index", "json"])
+)
 def test_without_a_sound_state_nothing_starts_anew(
     kind: str, killed: ExperimentConfig, other: RunFiles, tmp_path: Path
 ) -> None:
@@ -302,7 +318,7 @@ def test_without_a_sound_state_nothing_starts_anew(
     train(dataclasses.replace(config, overwrite=True))
 
 
-@pytest.mark.parametrize("damage", [delete, cut, garble, alter])
+@pytest.mark.parametrize("damage", slow_behind(1, [delete, cut, garble, alter]))
 def test_history_is_written_again_from_the_state(
     damage: Damage,
     killed: ExperimentConfig,
@@ -318,7 +334,7 @@ def test_history_is_written_again_from_the_state(
     assert_same_results(files, whole)
 
 
-@pytest.mark.parametrize("damage", [delete, empty, cut, garble, alter])
+@pytest.mark.parametrize("damage", slow_behind(1, [empty, delete, cut, garble, alter]))
 def test_config_of_an_unfinished_run_is_written_again(
     damage: Damage,
     killed: ExperimentConfig,

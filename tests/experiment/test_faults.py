@@ -24,6 +24,7 @@ from runs import (
     one_line,
     plain_operations,
     saved_arrays,
+    slow_behind,
     small,
     tree,
 )
@@ -77,7 +78,11 @@ FAULTS: list[tuple[Any, str, Callable[..., None], str]] = [
 
 
 @is_plain
-@pytest.mark.parametrize(("of", "name", "fault", "file"), FAULTS, ids=str)
+@pytest.mark.parametrize(
+    ("of", "name", "fault", "file"),
+    slow_behind(3, FAULTS),
+    ids=[f"{name}-{fault.__name__}" for _, name, fault, _ in FAULTS],
+)
 def test_a_full_disk_is_one_line_that_names_the_file(
     of: Any,
     name: str,
@@ -214,7 +219,9 @@ def test_signals_leave_what_the_same_command_continues(
 
 
 @is_plain
-@pytest.mark.parametrize("how", ["removed", "moved", "replaced", "config", "lock"])
+@pytest.mark.parametrize(
+    "how", slow_behind(1, ["removed", "moved", "replaced", "config", "lock"])
+)
 def test_a_folder_that_is_gone_ends_the_run(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,7 +272,7 @@ NAMES = [
 
 
 @is_plain
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_behind(2, NAMES))
 def test_a_folder_of_any_name_resumes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,10 +352,7 @@ TITLES = [r"$\frac{", "a$b", "$$", r"\$x", "_^{}", "50% $5", r"$\notacommand$", 
 @pytest.mark.filterwarnings("ignore:Even though the `tf.config")
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[] if name == TITLES[0] else [pytest.mark.slow])
-        for name in TITLES
-    ],
+    slow_behind(1, TITLES),
 )
 def test_names_in_titles_are_plain_text(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
