@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of whole runs share: what a folder holds, and what a run has saved."""
+"""What tests of whole runs share: short runs, what a folder holds, what is saved."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -8,8 +10,24 @@ from zipfile import ZipFile
 import h5py
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from tf_decomp.experiment import ExperimentConfig, training
 from tf_decomp.experiment.run_files import RunFiles
+from tf_decomp.experiment.state import RunState
+from tf_decomp.files import write_text
+
+
+def slow_behind(number: int, cases: Sequence[Any]) -> list[Any]:
+    """Returns cases for `parametrize`, all but the first of which are slow."""
+    slow = pytest.mark.slow
+    return [
+        pytest.param(
+            *(case if isinstance(case, tuple) else (case,)),
+            marks=[slow] if index >= number else [],
+        )
+        for index, case in enumerate(cases)
+    ]
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
@@ -54,3 +72,42 @@ def saved_arrays(files: RunFiles) -> dict[str, np.ndarray]:
     ):
         file.visititems(take)
     return arrays
+
+
+class Killed(BaseException):
+    """Ends a run as a signal would: nothing of ours handles it."""
+
+
+def small(folder: Path, **settings: Any) -> ExperimentConfig:
+    """Returns settings of 2 steps an epoch."""
+    defaults: dict[str, Any] = {"epochs": 4, "batch_size": 250, "hidden": (4,)}
+    return ExperimentConfig(**{**defaults, **settings}, output_dir=str(folder))
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+    """Kills the run where it would save the state of an epoch."""
+    save = RunState.save
+
+    def killed(self: RunState, at: int) -> None:
+        if at == epoch:
+            monkeypatch.setattr(RunState, "save", save)
+            raise Killed
+        save(self, at)
+
+    monkeypatch.setattr(RunState, "save", killed)
+
+
+@contextlib.contextmanager
+def plain_operations(plots: bool = False) -> Iterator[None]:
+    """Runs without compilation and, unless asked for, plots; an export is a file."""
+
+    def export(vae: Any, path: Path) -> None:
+        write_text(path / "saved_model.pb", "served")
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not plots:
+            patch.setattr(training, "draw_run", lambda *arguments: None)
+        patch.setattr(training, "export_saved_model", export)
+        tf.config.run_functions_eagerly(True)
+        yield
+        tf.config.run_functions_eagerly(False)

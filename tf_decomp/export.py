@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_decomp.errors import InputError
-from tf_decomp.files import write_atomically
+from tf_decomp.files import exact, write_atomically
 from tf_decomp.likelihoods import likelihood_mean
 from tf_decomp.sampling import location_scale, one_or_nan
 from tf_decomp.vae import DecompositionVAE
@@ -140,7 +140,8 @@ def load_encoder(path: str | Path) -> ServedModel:
         raise InputError(
             f"{path}: holds no SavedModel; give the folder that export_saved_model made"
         )
-    return ServedModel(tf.saved_model.load(str(newest)))
+    with exact(newest) as folder:
+        return ServedModel(tf.saved_model.load(str(folder)))
 
 
 def _endpoints(vae: DecompositionVAE) -> dict[str, tuple[Any, ...]]:

@@ -5,12 +5,14 @@ import dataclasses
 import html
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from processes import run_python
+from runs import one_line, tree
 from scipy import stats
 
 from tf_decomp import (
@@ -25,6 +27,7 @@ from tf_decomp.errors import InputError
 from tf_decomp.estimates import Estimate
 from tf_decomp.evaluation import GROUPS, evaluate_codes, evaluate_run
 from tf_decomp.evaluation.rows import likelihood_rows, mapped_codes
+from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.experiment.training import _VALIDATION_EXAMPLES
 from tf_decomp.metrics.likelihood import MarginalLogLikelihood
 
@@ -165,6 +168,71 @@ def test_codes_do_not_overwrite_a_run(pinwheel: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds a run"):
         evaluate_codes(tmp_path / "codes.npz", pinwheel, ["sparsity"])
     assert (pinwheel / "evaluation.json").read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_written(
+    pinwheel: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What is there already needs no writing; anything else is said at once."""
+    other = shutil.copytree(pinwheel, tmp_path / "run")
+    (other / "evaluation.json").unlink()
+    before = tree(pinwheel), tree(other)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert evaluate_run(pinwheel) == pinwheel / "report.html"
+    assert "its evaluation is there" in capsys.readouterr().out
+    with pytest.raises(PermissionError, match="copy the run") as caught:
+        evaluate_run(other)
+    one_line(caught, str(other))
+    assert (tree(pinwheel), tree(other)) == before
+
+
+def test_a_run_that_is_trained_meanwhile_is_not_reported(
+    pinwheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = RunFiles(shutil.copytree(pinwheel, tmp_path / "run"))
+    before = files.evaluation.read_bytes()
+    found = [files.read_metrics(), files.read_metrics(), {"test/elbo": {"value": 1}}]
+    monkeypatch.setattr(RunFiles, "read_metrics", lambda _: found.pop(0))
+    with pytest.raises(InputError, match="evaluate again") as caught:
+        evaluate_run(files.root, ["sparsity"])
+    one_line(caught)
+    assert not found
+    assert files.evaluation.read_bytes() == before
+
+
+def test_the_report_is_of_the_epochs_of_the_results(
+    pinwheel: Path, tmp_path: Path
+) -> None:
+    """Rows of a continuation that goes on meanwhile are not shown."""
+    files = RunFiles(shutil.copytree(pinwheel, tmp_path / "run"))
+    rows = files.read_history(2)
+    files.write_history([*rows, {**rows[-1], "epoch": 3, "loss": 123456.0}])
+    evaluate_run(files.root, ["sparsity"])
+    assert "123,456" not in page(files.root)
+
+
+def test_a_figure_that_fails_takes_nothing_with_it(
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = RunFiles(shutil.copytree(images, tmp_path / "run"))
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr("tf_decomp.evaluation.figures.class_magnitudes", fail)
+    evaluate_run(files.root, ["sparsity"])
+    path = files.plots / "class_magnitudes.png"
+    err = capsys.readouterr().err
+    assert err == f"warning: {path}: not drawn (RuntimeError: no room)\n"
+    drawn = [figure["file"] for figure in read(files.root)["figures"]]
+    assert "plots/class_magnitudes.png" not in drawn
+    assert len(drawn) == 5
 
 
 NORMAL = np.random.default_rng(0).normal(size=(N, 2))

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from runs import one_line, tree
+from runs import Killed, kill_at, one_line, plain_operations, small, tree
 from tensorflow.core.util import event_pb2
 
 from tf_decomp import (
@@ -33,7 +33,6 @@ from tf_decomp import (
 )
 from tf_decomp.errors import NonFiniteLoss
 from tf_decomp.experiment import training
-from tf_decomp.experiment.callbacks import RunState
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.files import read_json
 from tf_decomp.vae.whole_set import BatchBias
@@ -45,10 +44,6 @@ TERMS = ("loss", "elbo", "log_likelihood", "kl", "divergence")
 TOO_FAST = 1e3
 # Keras asks NumPy to convert TensorFlow's variables, which do not know `copy` yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't")
-
-
-class Killed(BaseException):
-    """Ends a run as a signal would: nothing of ours handles it."""
 
 
 def read_rows(files: RunFiles) -> tuple[list[str], dict[str, list[str]]]:
@@ -118,6 +113,7 @@ def test_files_of_a_run(finished: ExperimentConfig, files: RunFiles) -> None:
         "config.flags",
         "environment.json",
         "history.csv",
+        "manifest.json",
         "metrics.json",
         "checkpoints",
         "model.keras",
@@ -234,6 +230,7 @@ def test_checkpoints(files: RunFiles) -> None:
         "",
         ".index",
         ".data-00000-of-00001",
+        ".json",
     }
 
 
@@ -282,49 +279,26 @@ def test_other_settings_are_refused(
     before = tree(files.root)
     with pytest.raises(InputError) as caught:
         train(dataclasses.replace(finished, **changes))
-    message = one_line(caught, str(files.root), "--overwrite")
+    message = one_line(caught, str(files.root), "overwrite=true")
     assert tree(files.root) == before
     # More epochs alone would be no difference.
     expected = set(changes) - ({"epochs"} if changes.get("epochs") == 8 else set())
-    assert set(re.findall(r"--(\w+)=\S* is now", message)) == expected
+    assert set(re.findall(r"(\w+)=\S* is now", message)) == expected
 
 
 # -- runs of plain operations: fast enough to be many -----------------------------
 
 
 @pytest.fixture
-def eager(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Runs without compilation, plots and exports."""
-    monkeypatch.setattr(training, "draw_run", lambda *arguments: None)
-    monkeypatch.setattr(training, "export_saved_model", lambda *arguments: None)
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+def eager() -> Iterator[None]:
+    with plain_operations():
+        yield
 
 
 def is_eager(test: Any) -> Any:
     # tf.data says that it compiles nevertheless.
     quiet = pytest.mark.filterwarnings("ignore:Even though the `tf.config")
     return pytest.mark.usefixtures("eager")(quiet(test))
-
-
-def small(folder: Path, **settings: Any) -> ExperimentConfig:
-    """Returns settings of 2 steps an epoch."""
-    defaults: dict[str, Any] = {"epochs": 4, "batch_size": 250, "hidden": (4,)}
-    return ExperimentConfig(**{**defaults, **settings}, output_dir=str(folder))
-
-
-def kill_at(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
-    """Kills the run where it would save the state of an epoch."""
-    save = RunState.save
-
-    def killed(self: RunState, at: int) -> None:
-        if at == epoch:
-            monkeypatch.setattr(RunState, "save", save)
-            raise Killed
-        save(self, at)
-
-    monkeypatch.setattr(RunState, "save", killed)
 
 
 @is_eager
@@ -347,7 +321,7 @@ def test_interrupted_run_resumes(
             # The row is there, its state is not.
             assert read_rows(files)[1]["epoch"][-1] == str(epoch)
         # An unfinished run refuses other settings as a finished one does.
-        with pytest.raises(InputError, match="--beta="):
+        with pytest.raises(InputError, match="beta="):
             train(dataclasses.replace(run, beta=3.0))
         train(run)
         assert_same_run(files, RunFiles(tmp_path / "whole"))
@@ -368,7 +342,7 @@ def test_more_epochs_continue(
     assert files.history.read_bytes().startswith(one[0])
     assert files.metrics.read_bytes() != one[1]
     assert "--epochs=3\n" in files.config.read_text(encoding="utf-8")
-    with pytest.raises(InputError, match="--epochs=3 is now 1"):
+    with pytest.raises(InputError, match="epochs=3 is now 1"):
         train(small(files.root, epochs=1))
     out = capsys.readouterr().out
     assert "Epoch 2 of 3" in out
@@ -458,7 +432,7 @@ def test_locked_folder_is_refused(tmp_path: Path) -> None:
     before = tree(tmp_path)
     with (files.root / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for change in ({}, {"epochs": 9}, {"overwrite": True}, {"beta": 2.0}):
+        for change in ({}, {"epochs": 9}, {"overwrite": True}):
             with pytest.raises(InputError, match="another run is writing") as caught:
                 train(dataclasses.replace(config, **change))
             one_line(caught)
@@ -670,7 +644,7 @@ def test_images_of_which_a_replica_gets_none_are_refused(tmp_path: Path) -> None
     )
     with pytest.raises(InputError, match="last batch of 1 of 21") as caught:
         train(config)
-    one_line(caught, "--batch_size")
+    one_line(caught, "batch_size")
     assert not (tmp_path / "run").exists()
 
 

@@ -32,6 +32,7 @@ from tf_decomp.sweep import (
     write_table,
 )
 from tf_decomp.sweep.launcher import Launcher
+from tf_decomp.sweep.runner import _take_results
 
 METRICS = {"test/elbo": {"value": -1.5, "standard_error": 0.25, "n": 400}}
 
@@ -253,6 +254,28 @@ def test_several_sweeps_share_the_slots(tmp_path, monkeypatch, capsys):
     assert len(jobs) == 3
 
 
+def test_a_cut_table_is_written_again(tmp_path):
+    for run in plan_runs(parse_grid("beta=1,2"), settings(tmp_path)):
+        pretend_finished(run)
+    sweep("beta=1,2", settings(tmp_path))
+    table = tmp_path / "sweep.csv"
+    whole = table.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"\xff\0"):
+        table.write_bytes(content)
+        sweep("beta=1,2", settings(tmp_path))
+        assert table.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "config.flags"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]"])
+def test_a_damaged_run_is_not_taken_for_a_finished_one(name, content, tmp_path):
+    [run] = plan_runs(parse_grid("beta=1"), settings(tmp_path))
+    pretend_finished(run)
+    assert _take_results(run)
+    (tmp_path / run.name / name).write_bytes(content)
+    assert not _take_results(run)
+
+
 # -- refusals -----------------------------------------------------------------------
 
 
@@ -262,8 +285,8 @@ def test_another_sweep_in_the_folder_is_refused_by_name(tmp_path):
     sweep("beta=1", settings(tmp_path, epochs=3))
     before = (tmp_path / "sweep.json").read_bytes()
     message = refuse("beta=1,2", settings(tmp_path, epochs=3, df=7))
-    assert "--grid=beta=1 is now beta=1,2" in message
-    assert "--df=5.0 is now 7.0" in message
+    assert "grid=beta=1 is now beta=1,2" in message
+    assert "df=5.0 is now 7.0" in message
     assert "epochs" not in message
     assert (tmp_path / "sweep.json").read_bytes() == before
     sweep("beta=1", settings(tmp_path, epochs=3, strategy="none"))
@@ -294,7 +317,7 @@ def test_two_sweeps_of_one_folder_are_refused(tmp_path):
 
 
 def test_overwrite_is_refused(tmp_path):
-    assert "--overwrite" in refuse("beta=1", settings(tmp_path, overwrite=True))
+    assert "drop overwrite" in refuse("beta=1", settings(tmp_path, overwrite=True))
 
 
 def test_points_that_do_not_fit_are_named(tmp_path):
@@ -308,7 +331,7 @@ def test_points_that_do_not_fit_are_named(tmp_path):
     [
         ({"cluster": "cloud"}, "'cloud'"),
         ({"parallel": -1}, "-1"),
-        ({"slurm": ["partition=long"]}, "--cluster=slurm"),
+        ({"slurm": ["partition=long"]}, "cluster=slurm"),
         ({"cluster": "slurm", "slurm": ["partition"]}, "'partition'"),
         ({"cluster": "slurm", "slurm": ["partitoin=a"]}, "submitit: "),  # or no srun
     ],
@@ -413,6 +436,22 @@ def test_a_run_that_another_process_takes_first_is_waited_for(folder, tmp_path):
     taker.join()
     assert (run.status, run.error) == ("finished", "")
     assert len(list(logs.glob("*_submitted.pkl"))) == 1
+
+
+@pytest.mark.slow
+def test_a_sweep_in_a_folder_with_brackets_mends_its_runs(tmp_path):
+    folder = tmp_path / "sweep[1] *?"
+    arguments = ("--grid=seed=0:2", "--epochs=2")
+    finish(start_sweep(folder, *arguments))
+    runs = [RunFiles(folder / f"seed={seed}") for seed in (0, 1)]
+    before = [files.metrics.read_bytes() for files in runs]
+    (runs[0].checkpoints / "ckpt-2.index").write_bytes(b"cut")
+    runs[0].model.unlink()
+    runs[1].metrics.write_text("{")
+    finish(start_sweep(folder, *arguments))
+    assert [files.metrics.read_bytes() for files in runs] == before
+    assert [files.find_damage() for files in runs] == [None, None]
+    assert set(status_of(folder).values()) == {"finished"}
 
 
 @pytest.mark.slow

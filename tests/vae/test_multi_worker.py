@@ -206,7 +206,7 @@ def test_a_finished_and_a_refused_run_end_both_workers(pair: Pair) -> None:
     assert "Error" not in "".join(logs)
     refused = finish_pair(pair, start_pair(pair, "--beta=3"), status=1)
     assert [log.count("\n") for log in refused] == [1, 1]
-    assert "--beta=0.01 is now 3.0" in refused[0]
+    assert "beta=0.01 is now 3.0" in refused[0]
     assert "the first worker stopped" in refused[1]
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The figures of an evaluation."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.data import Split
+from tf_decomp.experiment.figures import attempt
 from tf_decomp.experiment.finished import decode_moved
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.metrics import active_dimensions
@@ -73,6 +75,8 @@ def draw_evaluation(
 ) -> list[dict[str, str]]:
     """Writes the figures and returns their entries in evaluation.json.
 
+    One that cannot be drawn is said on stderr and has no entry.
+
     Args:
         files: Of the run.
         vae: The trained model.
@@ -80,40 +84,45 @@ def draw_evaluation(
         codes: Its encodings.
         texts: What the two-factor picture says of overlap and of regularisation.
     """
-    entries = [
-        _save(
-            files.plots / "two_factors.png",
+    plots = files.plots
+    parts: dict[Path, Callable[[], list[dict[str, str]]]] = {
+        plots / "two_factors.png": lambda: _save(
+            plots / "two_factors.png",
             _two_factors(codes, texts),
             "The two factors of decomposition",
             "Left: how encodings overlap. Right: the aggregate encoding q(z) against "
             "the prior, as in Figure 1 of the paper.",
         ),
-        *_draw_traversals(files, vae, test, codes),
-    ]
+        plots / "traversals.png": lambda: _draw_traversals(files, vae, test, codes),
+    }
     if vae.latent_dim > 2:
-        seed = tf.constant([0, 3])
-        sampled = codes.posterior.sample(seed=seed).numpy()[:_NUM_CODES]
-        entries.append(
-            _save(
-                files.plots / "pairwise_marginals.png",
-                pairwise_marginals(sampled, codes.prior_samples, codes.order[:4]),
-                "Pairwise marginals",
-                "The four dimensions of q(z) that tell data apart best, against the "
-                "prior.",
-            )
-        )
+        path = plots / "pairwise_marginals.png"
+        parts[path] = lambda: _draw_pairs(plots / "pairwise_marginals.png", codes)
     if test.labels is not None:
-        entries.append(
-            _save(
-                files.plots / "class_magnitudes.png",
-                class_magnitudes(codes.means, test.labels),
-                "Mean magnitude of each dimension by class",
-                "Error bars are two standard errors, as in the paper's Figure 5 (top).",
-            )
+        labels = test.labels
+        parts[plots / "class_magnitudes.png"] = lambda: _save(
+            plots / "class_magnitudes.png",
+            class_magnitudes(codes.means, labels),
+            "Mean magnitude of each dimension by class",
+            "Error bars are two standard errors, as in the paper's Figure 5 (top).",
         )
     if len(vae.data_shape) == 3:
-        entries.append(_draw_interpolations(files, vae, test, codes))
-    return entries
+        parts[plots / "interpolations.png"] = lambda: _draw_interpolations(
+            files, vae, test, codes
+        )
+    drawn = (attempt(path, draw) for path, draw in parts.items())
+    return [entry for entries in drawn for entry in entries or ()]
+
+
+def _draw_pairs(path: Path, codes: Codes) -> list[dict[str, str]]:
+    seed = tf.constant([0, 3])
+    sampled = codes.posterior.sample(seed=seed).numpy()[:_NUM_CODES]
+    return _save(
+        path,
+        pairwise_marginals(sampled, codes.prior_samples, codes.order[:4]),
+        "Pairwise marginals",
+        "The four dimensions of q(z) that tell data apart best, against the prior.",
+    )
 
 
 def _two_factors(codes: Codes, texts: list[str]) -> Figure:
@@ -150,7 +159,7 @@ def _draw_traversals(
         which = ", ".join(idle)
         caption += f" Inactive dimensions, which carry next to nothing: {which}."
     path = files.plots / "traversals.png"
-    entries = [_save(path, figure, "Latent traversals", caption)]
+    entries = _save(path, figure, "Latent traversals", caption)
     if len(vae.data_shape) == 3:
         moving = files.plots / "traversals.gif"
         save_traversal_gif(frames, moving, dimensions, _QUANTILES)
@@ -160,7 +169,7 @@ def _draw_traversals(
 
 def _draw_interpolations(
     files: RunFiles, vae: DecompositionVAE, test: Split, codes: Codes
-) -> dict[str, str]:
+) -> list[dict[str, str]]:
     """Moves the largest active dimension of some examples, as in Figure 5 (bottom)."""
     count = min(_NUM_INTERPOLATED, len(codes.means))
     starts = codes.means[:count]
@@ -182,9 +191,9 @@ def _draw_interpolations(
     )
 
 
-def _save(path: Path, figure: Figure, title: str, caption: str) -> dict[str, str]:
+def _save(path: Path, figure: Figure, title: str, caption: str) -> list[dict[str, str]]:
     save_figure(figure, path)
-    return _entry(path, title, caption)
+    return [_entry(path, title, caption)]
 
 
 def _entry(path: Path, title: str, caption: str) -> dict[str, str]:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judges a finished run, or anybody's codes: evaluation.json and report.html."""
 
+import errno
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ from tf_decomp.evaluation.rows import (
 )
 from tf_decomp.experiment.finished import load_finished_run
 from tf_decomp.experiment.run_files import RunFiles
-from tf_decomp.files import write_json
+from tf_decomp.files import read_json, write_json
 from tf_decomp.metrics.codes import check_codes
 from tf_decomp.metrics.likelihood import marginal_log_likelihood
 from tf_decomp.metrics.overlap import OVER_SMOOTHED, OverlapReport, overlap_report
@@ -41,6 +43,8 @@ from tf_decomp.priors import Prior
 
 _LIKELIHOOD_EXAMPLES, _LIKELIHOOD_SAMPLES = 1_000, 100
 _CATEGORICAL = {"dsprites": (0,)}
+# Groups that data or priors without what they need do not have.
+_OPTIONAL = ("disentanglement", "disentanglement_mapped", "sparsity")
 _CODES_ALONE = (
     "Of codes alone a collapsed dimension cannot be told from a small one, and only "
     "constant dimensions are left out. Save the posteriors' standard deviations as "
@@ -56,13 +60,18 @@ def evaluate_run(run_dir: Path, groups: Sequence[str] = tuple(GROUPS)) -> Path:
         groups: Which groups of metrics, keys of GROUPS.
 
     Raises:
-        InputError: The run is not finished, or a group is not known.
+        InputError: The run is not finished, its files do not belong together, it was
+            trained on meanwhile, or a group is not known.
+        OSError: The report cannot be written.
 
     Example:
         >>> evaluate_run(Path("runs/pinwheel"))
     """
     files = RunFiles(run_dir)
     _check_groups(groups)
+    results = files.read_metrics()
+    if not os.access(files.root, os.W_OK):
+        return _report_at_hand(files, groups)
     config, vae, test, posterior = load_finished_run(files)
     rows, verdicts, warnings = _judge_factors(
         posterior, vae.prior.distribution, test.factors, groups
@@ -76,8 +85,32 @@ def evaluate_run(run_dir: Path, groups: Sequence[str] = tuple(GROUPS)) -> Path:
     if "disentanglement_mapped" in groups:
         rows += _judge_mapped(codes.means, codes.scales, *scored, vae.prior)
     texts = [_headline(verdicts, factor) for factor in ("overlap", "regularisation")]
+    if files.read_metrics() != results:
+        raise InputError(
+            f"{files.root}: more epochs were trained while it was evaluated; evaluate "
+            "again"
+        )
     figures = draw_evaluation(files, vae, test, codes, texts)
     return _write(files, Evaluation(rows, verdicts, warnings, figures))
+
+
+def _report_at_hand(files: RunFiles, groups: Sequence[str]) -> Path:
+    """Returns the report of a folder that cannot be written, if it holds these groups.
+
+    Results in place are always of the model beside them.
+    """
+    try:
+        present = read_json(files.evaluation)["groups"].keys()
+    except (OSError, InputError, TypeError, KeyError, AttributeError):
+        present = set()
+    if files.report.exists() and present and {*groups} <= {*present, *_OPTIONAL}:
+        print(f"{files.root}: cannot be written; its evaluation is there", flush=True)
+        return files.report
+    raise PermissionError(
+        errno.EACCES,
+        "the evaluation cannot be written there; copy the run to another folder",
+        str(files.root),
+    )
 
 
 def evaluate_codes(
@@ -104,7 +137,7 @@ def evaluate_codes(
     scales, factors = arrays.get("scales"), arrays.get("factors")
     files = RunFiles(output_dir)
     if files.config.exists():
-        raise InputError(f"{output_dir}: holds a run; choose another --output_dir")
+        raise InputError(f"{output_dir}: holds a run; choose another folder")
     rows: list[Row] = []
     verdicts: dict[str, dict[str, Any]] = {}
     warnings = [_CODES_ALONE]

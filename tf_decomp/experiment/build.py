@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The data and the model that an ExperimentConfig describes."""
+"""The data and the model that an ExperimentConfig describes, or that a run left."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from tf_decomp.data import Dataset, load_dataset
 from tf_decomp.errors import InputError
 from tf_decomp.experiment.choices import CHOICES
 from tf_decomp.experiment.config import ExperimentConfig
+from tf_decomp.experiment.run_files import REMEDY, RunFiles
 from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from tf_decomp.vae import DecompositionVAE
 
@@ -71,6 +72,30 @@ def build_vae(
         num_samples=config.num_samples,
         seed=config.seed,
     )
+
+
+def load_model(files: RunFiles) -> DecompositionVAE:
+    """Loads the model of a finished run.
+
+    Args:
+        files: Of the run.
+
+    Raises:
+        InputError: model.keras holds no model of this library that can be loaded.
+    """
+    try:
+        vae = keras.models.load_model(files.model)
+    except Exception as error:  # of zipfile, h5py, json and Keras
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"{files.model}: cannot be loaded ({said[:300]}); {REMEDY}"
+        ) from error
+    if not isinstance(vae, DecompositionVAE):
+        raise InputError(
+            f"{files.model}: expected a DecompositionVAE; received a "
+            f"{type(vae).__name__}; {REMEDY}"
+        )
+    return vae
 
 
 def _build_networks(

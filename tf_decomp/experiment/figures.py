@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plots of a run."""
+"""The plots of a run; one that cannot be drawn is said and takes nothing with it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
 from tf_decomp.data import Split
-from tf_decomp.experiment.run_files import RunFiles
+from tf_decomp.experiment.run_files import RunFiles, warn
 from tf_decomp.plots import (
     latent_density,
     latent_marginals,
@@ -20,9 +22,18 @@ from tf_decomp.plots import (
 from tf_decomp.posteriors import aggregate_log_prob
 from tf_decomp.vae import DecompositionVAE
 
+_NAMES = ("training_curves", "latents", "reconstructions", "samples")
 _NUM_CODES = 2_000
 _NUM_SHOWN = 64
 _GRID = 241
+
+_Drawn = TypeVar("_Drawn")
+
+
+def missing_plots(files: RunFiles) -> list[Path]:
+    """Returns the plots of a run that are not there."""
+    paths = [files.plots / f"{name}.png" for name in _NAMES]
+    return [path for path in paths if not path.exists()]
 
 
 def draw_run(
@@ -33,7 +44,7 @@ def draw_run(
     title: str,
     divergence_unit: str,
 ) -> None:
-    """Writes the plots of a run.
+    """Writes the plots of a run that are not there; one that fails is said on stderr.
 
     Args:
         files: Of the run.
@@ -46,17 +57,39 @@ def draw_run(
     Example:
         >>> draw_run(files, vae, dataset.test, rows, "alpha 5, beta 0.01", "nats")
     """
-    columns = {name: np.array([row[name] for row in history]) for name in history[0]}
     count = _NUM_CODES if len(vae.data_shape) == 1 else _NUM_SHOWN
     x = test.examples(slice(count))
-    figures = {
-        "training_curves": training_curves(columns, title, divergence_unit),
-        "latents": _latents(vae, test, title),
-        "reconstructions": reconstructions(x, vae.reconstruct(x).numpy(), title),
-        "samples": samples(vae.generate(count, seed=0).numpy(), x, title),
+
+    def curves() -> Figure:
+        columns = {
+            name: np.array([row[name] for row in history]) for name in history[0]
+        }
+        return training_curves(columns, title, divergence_unit)
+
+    figures: dict[str, Callable[[], Figure]] = {
+        "training_curves": curves,
+        "latents": lambda: _latents(vae, test, title),
+        "reconstructions": lambda: reconstructions(
+            x, vae.reconstruct(x).numpy(), title
+        ),
+        "samples": lambda: samples(vae.generate(count, seed=0).numpy(), x, title),
     }
-    for name, figure in figures.items():
-        save_figure(figure, files.plots / f"{name}.png")
+    for path in missing_plots(files):
+        attempt(path, lambda: save_figure(figures[path.stem](), path))  # noqa: B023
+
+
+def attempt(path: Path, draw: Callable[[], _Drawn]) -> _Drawn | None:
+    """Returns what `draw` does, or says in one line on stderr why it cannot.
+
+    Args:
+        path: What is drawn.
+        draw: Draws it.
+    """
+    try:
+        return draw()
+    except Exception as error:
+        warn(f"{path}: not drawn ({type(error).__name__}: {str(error)[:300]})")
+        return None
 
 
 def _latents(vae: DecompositionVAE, test: Split, title: str) -> Figure:

@@ -3,12 +3,11 @@
 
 from typing import NamedTuple
 
-import keras
 import numpy as np
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.data import Split, make_pipeline
-from tf_decomp.experiment.build import build_dataset
+from tf_decomp.experiment.build import build_dataset, load_model
 from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.metrics.encodings import encode_data
@@ -40,11 +39,11 @@ def load_finished_run(files: RunFiles) -> FinishedRun:
         files: Of the run.
 
     Raises:
-        InputError: The run is not finished.
+        InputError: The run is not finished, or its files do not belong together.
     """
     files.read_metrics()  # only finished runs have them
     config = files.read_config()
-    vae = keras.models.load_model(files.model)
+    vae = load_model(files)
     test = build_dataset(config).test
     batches = make_pipeline(test, min(_BATCH, len(test.x)), shuffle=False, seed=0)
     return FinishedRun(config, vae, test, encode_data(vae, batches))

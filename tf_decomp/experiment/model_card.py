@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from tf_decomp.errors import InputError
+from tf_decomp.experiment.build import load_model
 from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.export import check_free, export_saved_model, load_encoder
@@ -75,7 +75,7 @@ def export_run(run_dir: Path, export_dir: Path) -> Path:
     half = target.exists() and not card.exists()
     if not half:
         check_free(target)
-    vae = keras.models.load_model(files.model)
+    vae = load_model(files)
     if not half:
         export_saved_model(vae, target)
     elif not _serves(target, vae):

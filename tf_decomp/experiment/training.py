@@ -3,7 +3,6 @@
 
 import contextlib
 import dataclasses
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -15,17 +14,19 @@ import tensorflow as tf
 
 from tf_decomp.data import Dataset, Split, make_pipeline, subset
 from tf_decomp.errors import InputError
-from tf_decomp.experiment.build import build_dataset, build_vae
-from tf_decomp.experiment.callbacks import EpochProgress, RunRecorder, RunState
+from tf_decomp.experiment.build import build_dataset, build_vae, load_model
+from tf_decomp.experiment.callbacks import EpochProgress, RunRecorder
 from tf_decomp.experiment.choices import DIVERGENCES, PRIORS
 from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.experiment.environment import describe_environment
 from tf_decomp.experiment.failure import find_failure
-from tf_decomp.experiment.figures import draw_run
-from tf_decomp.experiment.run_files import RunFiles
+from tf_decomp.experiment.figures import draw_run, missing_plots
+from tf_decomp.experiment.run_files import REMEDY, RunFiles, describe_changes, warn
+from tf_decomp.experiment.state import RunState, read_recorded_config
 from tf_decomp.experiment.strategies import broadcast_number, is_chief, make_strategy
 from tf_decomp.export import export_saved_model
-from tf_decomp.files import write_atomically, write_json, write_text
+from tf_decomp.files import naming, write_json, write_text
+from tf_decomp.plots.style import plain_text
 from tf_decomp.vae import DecompositionVAE
 from tf_decomp.vae.whole_set import BatchBias
 
@@ -37,21 +38,22 @@ _VALIDATION_EXAMPLES = 1_000
 _PRIOR_EXAMPLES = 20_000
 # What the chief tells the other workers.
 _GOES_ON, _FINISHED, _REFUSED = 1, 2, 3
-# Settings that say where a run happens, not what it computes.
-_PLACEMENT = ("output_dir", "strategy", "overwrite", "epochs")
 
 
 def train(config: ExperimentConfig) -> dict[str, Any]:
     """Trains, evaluates, exports and draws a run; returns what metrics.json holds.
 
     The same settings on an unfinished run resume it, on a finished one return at
-    once, and with more epochs continue it.
+    once, and with more epochs continue it; until it is there, the results are those of
+    fewer epochs. What is damaged is said on stderr and written again from the newest
+    sound state. So are plots that cannot be drawn; the same settings try them again.
 
     Args:
         config: The settings.
 
     Raises:
-        InputError: The data or the folder do not fit the settings.
+        InputError: The data or the folder do not fit the settings, or the folder's
+            files are damaged beyond repair.
         NonFiniteLoss: The loss became infinite or NaN.
         OSError: The folder cannot be written.
 
@@ -64,7 +66,7 @@ def train(config: ExperimentConfig) -> dict[str, Any]:
     if config.batch_size > len(dataset.train.x):
         raise InputError(
             f"batch_size={config.batch_size} is larger than the training data, "
-            f"{len(dataset.train.x)} examples; lower --batch_size"
+            f"{len(dataset.train.x)} examples; lower batch_size"
         )
     _check_shares(dataset, config, strategy.num_replicas_in_sync)
     keras.utils.set_random_seed(config.seed)
@@ -72,10 +74,12 @@ def train(config: ExperimentConfig) -> dict[str, Any]:
         vae = build_vae(
             config, dataset.train.data_shape, _prior_examples(dataset.train, config)
         )
+        vae.compile(keras.optimizers.Adam(config.learning_rate, amsgrad=True))
+        state = RunState(vae, files, config)
     if not is_chief(strategy):
-        return _follow_chief(vae, dataset, files, config)
+        return _follow_chief(vae, state, dataset, files, config)
     with _announce_end(strategy):
-        return _lead_run(vae, dataset, files, config, start)
+        return _lead_run(vae, state, dataset, files, config, start)
 
 
 def _check_shares(dataset: Dataset, config: ExperimentConfig, replicas: int) -> None:
@@ -88,13 +92,13 @@ def _check_shares(dataset: Dataset, config: ExperimentConfig, replicas: int) -> 
         if -(-last // replicas) * (replicas - 1) >= last:
             raise InputError(
                 f"batch_size={config.batch_size} leaves a last batch of {last} of {n} "
-                f"examples, too few for {replicas} replicas; choose another "
-                "--batch_size"
+                f"examples, too few for {replicas} replicas; choose another batch_size"
             )
 
 
 def _lead_run(
     vae: DecompositionVAE,
+    state: RunState,
     dataset: Dataset,
     files: RunFiles,
     config: ExperimentConfig,
@@ -102,23 +106,50 @@ def _lead_run(
 ) -> dict[str, Any]:
     """Trains and writes the run's files."""
     _check_folder(files)
+    if not config.overwrite and _is_finished(files, config):  # needs no lock
+        return _report_finished(files, dataset, config)
     with files.locked():
-        if _is_finished(files, config):
-            print(f"{files.root}: this run is finished; nothing to do", flush=True)
-            return files.read_metrics()
-        if dataset.train.note:
-            print(dataset.train.note, flush=True)
-        write_text(
-            files.config, dataclasses.replace(config, overwrite=False).to_flags()
-        )
-        broadcast_number(vae.distribute_strategy, _GOES_ON)
-        history, results = _fit_and_test(vae, dataset, files, config)
-        _write_model(vae, files)
-        unit = DIVERGENCES[config.divergence].unit
-        draw_run(files, vae, dataset.test, history, _title(config), unit)
+        if config.overwrite:
+            files.clear()
+        if not _is_finished(files, config):
+            return _train_to_the_end(vae, state, dataset, files, config, start)
+    return _report_finished(files, dataset, config)
+
+
+def _train_to_the_end(
+    vae: DecompositionVAE,
+    state: RunState,
+    dataset: Dataset,
+    files: RunFiles,
+    config: ExperimentConfig,
+    start: float,
+) -> dict[str, Any]:
+    """Goes on from the newest state, puts the results in place and draws."""
+    if dataset.train.note:
+        print(dataset.train.note, flush=True)
+    config = dataclasses.replace(config, overwrite=False)
+    damage = _find_damage(files, config)
+    if damage:
+        warn(f"{damage}; it is written again from the newest state")
+    state.load()
+    # Results of fewer epochs keep their settings until all new ones are there.
+    if damage or not files.metrics.exists():
+        write_text(files.config, config.to_flags())
+    broadcast_number(vae.distribute_strategy, _GOES_ON)
+    history, results = _fit_and_test(vae, state, dataset, files, config)
+
+    def write(new: RunFiles) -> None:
+        with naming(files.model):
+            vae.save(new.model)  # Keras asks for the ending
+        with naming(files.saved_model, new.saved_model):
+            export_saved_model(vae, new.saved_model)
         facts = {**describe_environment(), "seed": config.seed}
-        write_json(files.environment, {**facts, "seconds": time.time() - start})
-        write_json(files.metrics, results)
+        write_json(new.environment, {**facts, "seconds": time.time() - start})
+        write_json(new.metrics, results)
+
+    files.check_held()
+    files.replace_results(config, write)
+    _draw(files, vae, dataset, history, config)
     return results
 
 
@@ -134,14 +165,18 @@ def _announce_end(strategy: tf.distribute.Strategy) -> Iterator[None]:
 
 
 def _follow_chief(
-    vae: DecompositionVAE, dataset: Dataset, files: RunFiles, config: ExperimentConfig
+    vae: DecompositionVAE,
+    state: RunState,
+    dataset: Dataset,
+    files: RunFiles,
+    config: ExperimentConfig,
 ) -> dict[str, Any]:
     """Computes a further worker's part and writes nothing."""
     strategy = vae.distribute_strategy
     results: dict[str, Any] = {}
     told = broadcast_number(strategy, 0)
     if told == _GOES_ON:
-        _, results = _fit_and_test(vae, dataset, files, config)
+        _, results = _fit_and_test(vae, state, dataset, files, config)
         told = broadcast_number(strategy, 0)  # the chief still writes
     if told == _REFUSED:
         raise InputError(f"{files.root}: the first worker stopped; read its message")
@@ -150,55 +185,117 @@ def _follow_chief(
 
 def _check_folder(files: RunFiles) -> None:
     """Refuses a folder that holds files of a run's names but is no run's."""
-    strangers = [] if files.config.exists() else files.existing()
+    if files.config.exists() or _recorded_config(files):
+        return
+    strangers = files.existing()
     if strangers:
         raise InputError(
             f"{files.root}: holds {strangers[0].name} but no config.flags, so it is "
-            "not a run's folder; choose another --output_dir"
+            "not a run's folder; choose another output_dir"
         )
+
+
+def _recorded_config(files: RunFiles) -> ExperimentConfig | None:
+    """Returns the settings that results, or else the newest state, were made with."""
+    return files.read_recorded_config() or read_recorded_config(files.checkpoints)
 
 
 def _is_finished(files: RunFiles, config: ExperimentConfig) -> bool:
-    """Compares the folder with the settings, and clears it where that is wanted."""
-    if not files.config.exists():
-        return False
-    if config.overwrite:
-        files.clear()
-        return False
-    earlier = files.read_config()
-    old, new = earlier.to_texts(), config.to_texts()
-    differing = [k for k in old if k not in _PLACEMENT and old[k] != new[k]]
-    if config.epochs < earlier.epochs:
-        differing.append("epochs")
-    if differing:
-        changes = ", ".join(f"--{k}={old[k]} is now {new[k]}" for k in differing)
+    """Compares the folder with the settings; whether it holds their results, whole."""
+    recorded = _recorded_config(files)
+    try:
+        earlier = files.read_config()
+    except FileNotFoundError:
+        if recorded is None:
+            return False
+        earlier = recorded
+    except InputError as error:
+        if recorded is None:
+            raise InputError(f"{error}; {REMEDY}") from None
+        earlier = recorded
+    # What is recorded wins, but for states that are of another run.
+    if recorded and (files.manifest.exists() or describe_changes(earlier, config)):
+        earlier = recorded
+    changes = describe_changes(
+        earlier, config, *(("epochs",) if config.epochs < earlier.epochs else ())
+    )
+    if changes:
         raise InputError(
             f"{files.root}: holds a run with other settings ({changes}); use them, "
-            "another --output_dir or --overwrite"
+            "another output_dir or overwrite=true"
         )
-    if config.epochs > earlier.epochs:
-        files.metrics.unlink(missing_ok=True)
-    return files.metrics.exists()
+    if config.epochs > earlier.epochs or files.replacing.exists():
+        return False
+    return files.metrics.exists() and _find_damage(files, config) is None
+
+
+def _find_damage(files: RunFiles, config: ExperimentConfig) -> str | None:
+    """Returns what of results, or of an unfinished run's settings, is damaged."""
+    if files.metrics.exists() or files.manifest.exists():
+        return files.find_damage()
+    if _recorded_config(files) is None:
+        return None
+    try:
+        changes = describe_changes(files.read_config(), config)
+    except FileNotFoundError:
+        return f"{files.config}: missing"
+    except InputError as error:
+        return str(error)
+    return (
+        f"{files.config}: is not as the run wrote it ({changes})" if changes else None
+    )
+
+
+def _report_finished(
+    files: RunFiles, dataset: Dataset, config: ExperimentConfig
+) -> dict[str, Any]:
+    """Says so, and draws the plots that are missing."""
+    results = files.read_metrics()
+    print(f"{files.root}: this run is finished; nothing to do", flush=True)
+    if missing_plots(files):
+        try:
+            with files.locked():
+                history = files.read_history(config.epochs)
+                _draw(files, load_model(files), dataset, history, config)
+        except (InputError, OSError) as error:
+            warn(f"{files.plots}: plots are missing and are not drawn ({error})")
+    return results
+
+
+def _draw(
+    files: RunFiles,
+    vae: DecompositionVAE,
+    dataset: Dataset,
+    history: list[dict[str, float]],
+    config: ExperimentConfig,
+) -> None:
+    unit = DIVERGENCES[config.divergence].unit
+    draw_run(files, vae, dataset.test, history, plain_text(_title(config)), unit)
 
 
 def _fit_and_test(
-    vae: DecompositionVAE, dataset: Dataset, files: RunFiles, config: ExperimentConfig
+    vae: DecompositionVAE,
+    state: RunState,
+    dataset: Dataset,
+    files: RunFiles,
+    config: ExperimentConfig,
 ) -> tuple[list[dict[str, float]], dict[str, Any]]:
     """Returns all history rows and what metrics.json holds."""
-    history = _fit(vae, dataset, files, config)
+    history = _fit(vae, state, dataset, files, config)
     test = _pipeline(dataset.test, config)
     estimates = vae.evaluate_with_errors(test, verbose=0)
     return history, {f"test/{name}": e._asdict() for name, e in estimates.items()}
 
 
 def _fit(
-    vae: DecompositionVAE, dataset: Dataset, files: RunFiles, config: ExperimentConfig
+    vae: DecompositionVAE,
+    state: RunState,
+    dataset: Dataset,
+    files: RunFiles,
+    config: ExperimentConfig,
 ) -> list[dict[str, float]]:
-    """Trains from the newest state to the last epoch and returns all history rows."""
-    with vae.distribute_strategy.scope():
-        vae.compile(keras.optimizers.Adam(config.learning_rate, amsgrad=True))
-        state = RunState(vae, files)
-    first, steps = state.restore(), -(-len(dataset.train.x) // config.batch_size)
+    """Trains from the state that was loaded to the last epoch; returns all rows."""
+    first, steps = state.share(), -(-len(dataset.train.x) // config.batch_size)
     epochs = config.epochs - first
     if epochs > 0:
         if first == 0:
@@ -275,15 +372,6 @@ def _pipeline(
         tf.data.experimental.AutoShardPolicy.DATA
     )
     return batches.with_options(options)
-
-
-def _write_model(vae: DecompositionVAE, files: RunFiles) -> None:
-    """Writes model.keras and the SavedModel, in place of those of fewer epochs."""
-    # Keras asks for the ending.
-    write_atomically(files.model, vae.save)
-    if files.saved_model.exists():
-        shutil.rmtree(files.saved_model)
-    export_saved_model(vae, files.saved_model)
 
 
 def _title(config: ExperimentConfig) -> str:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from tf_decomp.plots.arrays import dimension_name
 from tf_decomp.plots.sheets import Sheet, draw_sheets, make_sheet
-from tf_decomp.plots.style import DATA_COLOR, MODEL_COLOR, STYLE
+from tf_decomp.plots.style import DATA_COLOR, MODEL_COLOR, STYLE, plain_text
 
 _MOST_CLASSES = 10
 _MOST_DIMENSIONS = 64
@@ -68,7 +68,9 @@ def class_magnitudes(codes: np.ndarray, labels: np.ndarray) -> Figure:
             label="mean over all data",
         )
         largest = dimension_name(dimensions[np.argmax(means)])
-        panel.set_title(f"class {label}, n = {len(mine)}, largest at {largest}")
+        panel.set_title(
+            f"class {plain_text(str(label))}, n = {len(mine)}, largest at {largest}"
+        )
     for panel in panels.ravel()[len(shown) :]:
         panel.remove()
     _label_dimensions(panels, len(shown), dimensions)
@@ -163,7 +165,8 @@ def interpolation_sheet(
     """
     steps = np.concatenate([x[:, None], frames], axis=1).swapaxes(0, 1)
     headings = [
-        f"{textwrap.fill(name, _HEADING_COLUMNS)}\n{dimension_name(d)}".strip()
+        f"{plain_text(textwrap.fill(name, _HEADING_COLUMNS))}\n"
+        f"{dimension_name(d)}".strip()
         for name, d in zip(classes, dimensions, strict=True)
     ]
     offsets = [f"{offset:.2g}" for offset in np.linspace(0, 1, len(steps) - 1)[1:-1]]

@@ -13,7 +13,13 @@ from tf_decomp.plots.densities import (
     draw_density,
     draw_marginal,
 )
-from tf_decomp.plots.style import CLASS_COLORS, CLASS_MARKERS, NOTE_COLOR, STYLE
+from tf_decomp.plots.style import (
+    CLASS_COLORS,
+    CLASS_MARKERS,
+    NOTE_COLOR,
+    STYLE,
+    plain_text,
+)
 
 _MOST_POINTS = 2000
 _MOST_PANELS = 12
@@ -118,7 +124,7 @@ def _draw_means(axes: Axes, means: np.ndarray, labels: np.ndarray | None) -> Non
     shown = spread_indices(len(means), _MOST_POINTS)
     classes = np.zeros(len(means)) if labels is None else labels
     names = np.unique(classes)
-    legend = [f"class {name}" for name in names]
+    legend = [plain_text(f"class {name}") for name in names]
     if labels is None or len(names) > len(CLASS_COLORS):
         classes, names = np.zeros(len(means)), np.zeros(1)
         legend = ["posterior means"]

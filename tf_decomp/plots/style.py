@@ -75,6 +75,19 @@ _METADATA: dict[str, dict[str, str | None]] = {
 }
 
 
+def plain_text(text: str) -> str:
+    r"""Returns a text that Matplotlib prints as it is, with no formulas in it.
+
+    Args:
+        text: Such as a name that a user chose, which may hold dollar signs.
+
+    Example:
+        >>> plain_text("npz:prices_in_$.npz")
+        'npz:prices_in_\\$.npz'
+    """
+    return text.replace("$", r"\$")
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Writes a figure as .png (150 dots per inch) or .svg, with little margin.
 

@@ -186,8 +186,8 @@ def plan_runs(
             raise InputError(f"grid point {name}: {error}") from None
         if config.overwrite:
             raise InputError(
-                "a sweep removes no runs; drop --overwrite, and remove the folder "
-                "yourself or choose another --output_dir"
+                "a sweep removes no runs; drop overwrite, and remove the folder "
+                "yourself or choose another output_dir"
             )
         output_dir = str(Path(config.output_dir) / name)
         runs.append(

@@ -46,7 +46,7 @@ class Launcher:
             )
         if slurm and cluster != "slurm":
             raise InputError(
-                f"slurm={','.join(slurm)} is for another cluster; pass --cluster=slurm"
+                f"slurm={','.join(slurm)} is for another cluster; choose cluster=slurm"
             )
         cores = len(os.sched_getaffinity(0))
         self.local = cluster == "local"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_decomp.errors import InputError
+from tf_decomp.experiment.callbacks import describe_left
 from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.files import read_json, write_csv, write_json
@@ -22,7 +23,6 @@ _POLL_SECONDS = 0.2
 _LATE_SECONDS = 90.0
 # Settings that say where a run happens, and one that would remove finished runs.
 _PLACEMENT = ("output_dir", "strategy", "overwrite")
-_UNITS = (("s", 1), ("min", 60), ("h", 3600))
 
 
 def sweep(
@@ -124,7 +124,7 @@ def _check_sweep(
     text = grid_text(grid)
     if not path.exists():
         if RunFiles(root).existing():
-            raise InputError(f"{root}: holds a run; choose another --output_dir")
+            raise InputError(f"{root}: holds a run; choose another output_dir")
         write_json(path, {"grid": text, "settings": settings})
         return
     try:
@@ -132,16 +132,18 @@ def _check_sweep(
         old_text, old = earlier["grid"], dict(earlier["settings"])
     except (ValueError, KeyError, TypeError):
         raise InputError(
-            f"{path}: expected a sweep's settings; choose another --output_dir"
+            f"{path}: expected a sweep's settings; received a damaged or another file; "
+            "put it back or remove it (its runs keep settings of their own), or choose "
+            "another output_dir"
         ) from None
-    changes = [f"--grid={old_text} is now {text}"] if text != old_text else []
+    changes = [f"grid={old_text} is now {text}"] if text != old_text else []
     changes += [
-        f"--{k}={old[k]} is now {v}" for k, v in settings.items() if old.get(k, v) != v
+        f"{k}={old[k]} is now {v}" for k, v in settings.items() if old.get(k, v) != v
     ]
     if changes:
         raise InputError(
             f"{root}: holds another sweep ({', '.join(changes)}); use its settings or "
-            "another --output_dir"
+            "another output_dir"
         )
 
 
@@ -278,6 +280,5 @@ def _report(runs: Sequence[Run], took: Sequence[float], slots: int) -> None:
     line += f", {status['failed']} failed" if status["failed"] else ""
     if took and status["pending"]:
         left = sum(took) / len(took) * -(-status["pending"] // slots)
-        unit, size = next(u for u in _UNITS if left < 90 * u[1] or u == _UNITS[-1])
-        line += f", about {max(1, round(left / size))} {unit} left"
+        line += f", {describe_left(left)}"
     print(line, flush=True)

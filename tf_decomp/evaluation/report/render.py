@@ -101,7 +101,7 @@ def render_report(files: RunFiles, evaluation: Evaluation) -> Path:
         "trained": _trained(config),
         "verdict": _verdicts(evaluation),
         "metrics": _metrics(files, evaluation, config),
-        "training": _training(files),
+        "training": _training(files, config),
         "samples": _plot(files, "samples"),
         "reconstructions": _plot(files, "reconstructions"),
         "figures": _figures(files, evaluation),
@@ -176,9 +176,10 @@ def _objective_rows(files: RunFiles, config: ExperimentConfig | None) -> list[Ro
     return rows
 
 
-def _training(files: RunFiles) -> dict[str, Any]:
+def _training(files: RunFiles, config: ExperimentConfig | None) -> dict[str, Any]:
     """Returns the training curves, and training and test value of the last row."""
-    row = [{}, *files.read_history(sys.maxsize)][-1]
+    last = config.epochs if config else sys.maxsize  # more may be in training
+    row = [{}, *files.read_history(last)][-1]
     rows = []
     for term, (name, _) in _TERMS.items():
         values = [finite(row.get(prefix + term)) for prefix in ("", "val_")]
