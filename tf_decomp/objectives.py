@@ -153,7 +153,7 @@ def _log_likelihood(
     """Returns log p(x|z) [num_samples, batch] of latents with one more axis."""
     shape = tf.shape(latents)
     likelihood = decoder(tf.reshape(latents, [-1, latents.shape[-1]]))
-    if not x.shape[1:].is_compatible_with(likelihood.event_shape):
+    if not likelihood.event_shape.is_compatible_with(x.shape[1:]):
         raise InputError(
             f"x: expected examples of the decoder's event shape "
             f"{likelihood.event_shape}; received shape {x.shape}"

@@ -370,6 +370,7 @@ def test_a_posterior_of_a_users_own(name: str) -> None:
     history = vae.fit(X, batch_size=5, epochs=2, verbose=0).history
     assert history["kl"][0] > SHIFT**2 / 4
     bound = importance_weighted_bound(vae, X, num_samples=1, seed=0)
+    q = vae.encode(X)  # trained
     latents = q.sample(1, seed=stateless_seed(0))
     p, prior = vae.decode(latents[0]), vae.prior.distribution
     log_weights = p.log_prob(X) + prior.log_prob(latents[0]) - q.log_prob(latents[0])

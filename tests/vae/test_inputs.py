@@ -18,9 +18,17 @@ from cases import DATA_DIM, LATENT_DIM, make_vae
 
 import tf_decomp
 from tf_decomp.errors import InputError
+from tf_decomp.experiment.strategies import make_strategy
+from tf_decomp.likelihoods import (
+    Support,
+    check_support,
+    likelihood_mean,
+    support_of,
+)
 from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from tf_decomp.posteriors import NormalPosterior
 from tf_decomp.priors import NormalPrior
+from tf_decomp.sampling import one_or_nan, scaled
 from tf_decomp.vae import DecompositionVAE
 
 tfd = tfp.distributions
@@ -421,6 +429,43 @@ def test_supports_of_other_likelihoods(
         vae.fit(as_dataset(x), verbose=0)
 
 
+def test_the_support_of_a_likelihood() -> None:
+    bernoulli = tfd.Independent(tfd.Bernoulli(tf.zeros([1, DATA_DIM])), 1)
+    assert support_of(bernoulli) == Support(0.0, 1.0, "Bernoulli")
+    assert not support_of(tfd.Normal(0.0, 1.0)).is_bounded
+    own = type("Own", (tfd.Bernoulli,), {})
+    assert not support_of(own(0.0)).is_bounded
+    check_support(bernoulli, np.array([0.0, 1.0]))
+    check_support(own(0.0), np.array([2.0]))
+    with pytest.raises(InputError, match="the support of the decoder's Bern"):
+        check_support(bernoulli, np.array([0.5, 1.5]))
+
+
+def test_the_mean_of_a_likelihood() -> None:
+    assert float(likelihood_mean(tfd.Normal(2.0, 1.0))) == 2.0
+    none = type("None", (tfd.Normal,), {"_mean": tfd.Distribution._mean})
+    for likelihood in (tfd.Categorical(logits=[0.0, 0.0]), none(0.0, 1.0)):
+        with pytest.raises(InputError, match="expected one with a mean"):
+            likelihood_mean(likelihood)
+
+
+def test_unknown_numbers_make_posteriors_unknown() -> None:
+    factor = one_or_nan(tf.constant([[1.0, 2.0], [np.nan, 0.0], [-np.inf, 0.0]]))
+    np.testing.assert_array_equal(factor, [1, np.nan, np.nan])
+    loc, scale = tf.random.normal([3, 2]), tf.ones([3, 2])
+    for posterior in (
+        tfd.MultivariateNormalDiag(loc, scale),
+        tfd.Independent(tfd.Laplace(loc, scale), 1),
+    ):
+        got = scaled(posterior, factor)
+        assert type(got) is type(posterior)
+        np.testing.assert_array_equal(got.mean()[0], loc[0])
+        np.testing.assert_array_equal(got.stddev()[0], posterior.stddev()[0])
+        assert np.isnan(got.mean()[1:]).all()
+    other = tfd.MultivariateNormalTriL(loc, tf.eye(2, batch_shape=[3]))
+    assert scaled(other, factor) is other
+
+
 def test_grey_values_and_bools_are_inside() -> None:
     vae = bernoulli_vae()
     for x in (
@@ -708,7 +753,7 @@ TWO = {
 @pytest.mark.parametrize("name", TWO)
 @pytest.mark.parametrize("scaled", [False, True])
 def test_what_acts_on_a_replicas_gradient_is_refused(name: str, scaled: bool) -> None:
-    with tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]).scope():
+    with make_strategy("mirrored").scope():
         vae = make_vae()
         optimizer = keras.optimizers.SGD(1.0, **TWO[name])
         if scaled:
@@ -721,7 +766,7 @@ def test_what_acts_on_a_replicas_gradient_is_refused(name: str, scaled: bool) ->
 
 def test_overwriting_by_averages_is_refused_under_replicas() -> None:
     kwargs = {"use_ema": True, "ema_overwrite_frequency": 2}
-    with tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]).scope():
+    with make_strategy("mirrored").scope():
         with pytest.raises(InputError, match="ema_overwrite_frequency"):
             make_vae().compile(keras.optimizers.SGD(0.1, **kwargs))
     make_vae().compile(keras.optimizers.SGD(0.1, **kwargs))
@@ -729,7 +774,7 @@ def test_overwriting_by_averages_is_refused_under_replicas() -> None:
 
 @pytest.mark.parametrize("kwargs", [{"steps_per_execution": 5}, {"jit_compile": True}])
 def test_what_fails_in_keras_under_replicas_is_refused(kwargs: dict[str, Any]) -> None:
-    with tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]).scope():
+    with make_strategy("mirrored").scope():
         vae = make_vae()
         with pytest.raises(InputError, match=next(iter(kwargs))):
             vae.compile("sgd", **kwargs)
@@ -749,7 +794,7 @@ def test_what_acts_on_weights_is_the_same_on_two_replicas(
     weights = []
     for strategy in (
         tf.distribute.OneDeviceStrategy("/cpu:0"),
-        tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]),
+        make_strategy("mirrored"),
     ):
         with strategy.scope():
             vae = make_vae()

@@ -754,10 +754,10 @@ class DecompositionVAE(keras.Model):
         shape = _check_output("decoder", likelihood, None)
         self._form = DataForm(shape, support_of(likelihood))
         self._encodes_missing = True
-        unknown = self.encode(np.full([1, *shape], np.nan)).mean()
-        self._encodes_missing = bool(np.isfinite(unknown).all())
         posterior = self.encode(np.zeros([1, *shape]))
         _check_output("encoder", posterior, (latent_dim,))
+        unknown = self.encode(np.full([1, *shape], np.nan)).mean()
+        self._encodes_missing = bool(np.isfinite(unknown).all())
         if self.divergence is not None:
             batch_first(posterior)  # refuses what cannot be joined over batches
         return posterior
