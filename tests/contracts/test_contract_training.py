@@ -71,8 +71,12 @@ def trained(way: str, **compiling: Any) -> tuple[Any, dict[str, list[float]]]:
     ("way", "compiling"),
     [
         ("functional", {"jit_compile": True, "steps_per_execution": 3}),
-        ("sequential", {"jit_compile": True, "steps_per_execution": 3}),
-        ("functional", {"jit_compile": False}),
+        pytest.param(
+            "sequential",
+            {"jit_compile": True, "steps_per_execution": 3},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("functional", {"jit_compile": False}, marks=pytest.mark.slow),
         ("sequential", {"run_eagerly": True}),
     ],
 )

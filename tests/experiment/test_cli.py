@@ -524,6 +524,7 @@ def run_shell(*arguments: str, status: int = 0, **environment: str) -> Result:
 SHORT = "--prior=normal_mixture --hidden=8 --epochs=2000 --batch_size=90 --seed=3"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", SIGNALS)
 def test_interrupted_training_goes_on(number: signal.Signals, tmp_path: Path) -> None:
     """One line, the state of the last whole row, and the lock is free."""

@@ -21,7 +21,6 @@ from tf_decomp.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
-SLOW = pytest.mark.slow
 COMMITTED = sorted(path.parent.name for path in RESULTS.glob("*/data.csv"))
 
 
@@ -157,13 +156,8 @@ def test_committed_tables_are_whole(tmp_path: Path, figure: str) -> None:
     assert not has_digest(tmp_path / figure / "data.csv")
 
 
-@pytest.mark.parametrize(
-    "figure",
-    [
-        "fig3",
-        *(pytest.param(f, marks=pytest.mark.slow) for f in COMMITTED if f != "fig3"),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("figure", COMMITTED)
 @bounded(max_examples=15)
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_committed_tables_cut_anywhere_are_refused(

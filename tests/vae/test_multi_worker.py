@@ -205,7 +205,8 @@ def test_a_finished_and_a_refused_run_end_both_workers(pair: Pair) -> None:
     assert "nothing to do" in logs[0]
     assert "Error" not in "".join(logs)
     refused = finish_pair(pair, start_pair(pair, "--beta=3"), status=1)
-    assert [log.count("\n") for log in refused] == [1, 1]
+    # What it is about to train, and why it does not.
+    assert [log.count("\n") for log in refused] == [2, 2]
     assert "beta=0.01 is now 3.0" in refused[0]
     assert "the first worker stopped" in refused[1]
 
