@@ -87,9 +87,6 @@ def _uneven(rows: Sequence[Row]) -> str:
                 expected = min(found, 1)
             elif kind == "encoding":
                 expected = int(points.get(network, 0))
-                # Earlier code kept the points of a network that it drew anew.
-                if expected and found and found % expected == 0:
-                    continue
             if found != expected:
                 return f"has {found} of {expected} rows {kind} of seed {network[0]:g}"
     return ""
