@@ -20,6 +20,7 @@ setup(
         "importlib_resources>=6",  # tensorflow-datasets imports it undeclared
         "keras>=3.12,<3.16",
         "matplotlib>=3.9,<4",
+        "ml-dtypes>=0.5.1,<1",
         "numpy>=2.1,<3",
         "pillow>=11,<14",
         "scikit-learn>=1.6,<2",

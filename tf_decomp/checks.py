@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what callers give that all rooms share: numbers, files, memory."""
+"""Checks of what callers give that all rooms share: numbers, data, files, memory."""
 
 import math
 import numbers
 import operator
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
+import tensorflow as tf
 
 from tf_decomp.errors import InputError
 
@@ -209,6 +211,54 @@ def short(value: Any) -> str:
     except Exception:  # a stranger's code
         text = type(value).__name__
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def refuse_structure(name: str, x: Any, lists: bool = True) -> None:
+    """Refuses what is not one dense tensor of data.
+
+    Args:
+        name: What the caller knows it by.
+        x: What was given, or its `tf.TypeSpec`.
+        lists: Whether lists and tuples are refused too.
+
+    Raises:
+        InputError: It is a dict, a list, sparse, ragged, masked, a text or nothing.
+
+    Example:
+        >>> refuse_structure("fit", np.zeros([5, 3]))
+    """
+    if isinstance(x, Mapping):
+        advice = f"pick one, as batches.map(lambda batch: batch[{next(iter(x), '')!r}])"
+    elif lists and isinstance(x, list | tuple):
+        advice = "pass one array; the model has one input"
+    elif isinstance(x, tf.SparseTensor | tf.SparseTensorSpec) or hasattr(x, "tocsr"):
+        advice = "make it dense, as tf.sparse.to_dense does"
+    elif isinstance(x, tf.RaggedTensor | tf.RaggedTensorSpec):
+        advice = "make it dense, as its to_tensor does"
+    elif isinstance(x, np.ma.MaskedArray):
+        advice = (
+            "its mask would be dropped; fill it, with NaN for a likelihood of yours"
+        )
+    elif isinstance(x, str | bytes | int | float) or x is None:
+        advice = "pass an array"
+    else:
+        return
+    raise InputError(
+        f"{name}: expected one dense tensor of data; received {kind_of(x)}, {advice}"
+    )
+
+
+def kind_of(x: Any) -> str:
+    """Returns what was received, by name.
+
+    Args:
+        x: Anything.
+    """
+    if isinstance(x, Mapping):
+        return f"a dict with the keys {', '.join(map(str, x))}"
+    if isinstance(x, list | tuple):
+        return f"a {type(x).__name__} of {len(x)}"
+    return "nothing" if x is None else f"a {type(x).__name__.removesuffix('Spec')}"
 
 
 def check_file(path: str | Path) -> Path:

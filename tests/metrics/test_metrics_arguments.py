@@ -21,6 +21,7 @@ from tensorflow_probability import distributions as tfd
 from tf_decomp import NormalPrior, checks, metrics
 from tf_decomp.errors import InputError
 from tf_decomp.evaluation import evaluate_codes
+from tf_decomp.metrics.encodings import batches
 
 RNG = np.random.default_rng(0)
 FACTORS = np.stack(np.unravel_index(np.arange(100), (10, 10)), axis=1)
@@ -417,3 +418,17 @@ def test_any_codes_file_ends_well(
         return []
 
     ends_well(judge)
+
+
+@pytest.mark.parametrize("make", [lambda x: {"image": x}, lambda x: (x, x)])
+def test_batches_of_several_tensors_are_refused(make: Any) -> None:
+    x = np.zeros([6, 3], np.float32)
+    for data in (
+        tf.data.Dataset.from_tensor_slices((make(x),)).batch(2),
+        [(make(x), x)],
+    ):
+        with pytest.raises(InputError, match="x: expected one dense tensor"):
+            list(batches(data, 2))
+    with pytest.raises(InputError, match="a dict with the keys image"):
+        list(batches({"image": x}, 2))
+    assert [len(rows) for rows in batches([x[:4], x[4:]], 3)] == [3, 1, 2]

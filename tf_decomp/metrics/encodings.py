@@ -9,7 +9,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp.checks import check_memory, check_whole_number, short
+from tf_decomp.checks import (
+    check_memory,
+    check_whole_number,
+    refuse_structure,
+    short,
+)
 from tf_decomp.errors import InputError
 from tf_decomp.priors import Prior, as_prior
 from tf_decomp.sampling import join, of_tfp, plain, stateless_seed
@@ -55,12 +60,14 @@ def batches(x: Any, size: int) -> Iterator[np.ndarray]:
         size: The most rows at once.
 
     Raises:
-        InputError: There is no datum.
+        InputError: There is no datum, or a batch is no dense tensor.
     """
     check_whole_number("batch_size", size, 1)
     empty = True
+    refuse_structure("x", x, lists=False)  # a list may be of batches
     for batch in [x] if hasattr(x, "shape") else x:
-        rows = batch[0] if isinstance(batch, tuple) else batch
+        rows = batch[0] if isinstance(batch, tuple | list) else batch
+        refuse_structure("x", rows)
         for start in range(0, len(rows), size):
             empty = False
             yield np.asarray(rows[start : start + size])

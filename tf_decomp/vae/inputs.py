@@ -9,13 +9,14 @@ import itertools
 import math
 import types
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_decomp.checks import kind_of, refuse_structure
 from tf_decomp.errors import InputError
 from tf_decomp.likelihoods import Support
 from tf_decomp.sampling import plain
@@ -51,13 +52,13 @@ def as_tensor(name: str, values: Any, shape: Sequence[int], dtype: str) -> tf.Te
     Raises:
         InputError: They are no numbers, or of another shape.
     """
-    _refuse_structure(name, values, lists=False)
+    refuse_structure(name, values, lists=False)
     try:
         tensor = tf.convert_to_tensor(values)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{name}: expected numbers [n, {_comma(shape)}]; received {_kind(values)} "
-            f"that is no array of numbers ({_first_line(error)})"
+            f"{name}: expected numbers [n, {_comma(shape)}]; received "
+            f"{kind_of(values)} that is no array of numbers ({_first_line(error)})"
         ) from None
     _check_array(name, tensor, shape)
     if not tensor.shape.is_fully_defined():  # free where only n is unknown
@@ -78,11 +79,12 @@ def batch_input(data: Any) -> Any:
     parts = tuple(data) if isinstance(data, tuple | list) else (data,)
     if not 1 <= len(parts) <= 3:
         raise InputError(
-            f"batches: expected x, (x,) or (x, y); received {_kind(data)}, map it to x"
+            f"batches: expected x, (x,) or (x, y); received {kind_of(data)}, "
+            "map it to x"
         )
     if len(parts) == 3 and parts[2] is not None:
         raise _weighted("batches (x, y, sample_weight)")
-    _refuse_structure("batches", parts[0], lists=True)
+    refuse_structure("batches", parts[0], lists=True)
     return parts[0]
 
 
@@ -124,7 +126,7 @@ def checked_data(
     """
     if x is None:
         raise InputError(f"{name}: expected data x; received none")
-    _refuse_structure(name, x, lists=True)
+    refuse_structure(name, x, lists=True)
     if is_array(x):
         _check_array(name, x, form.shape)
         refuse_empty(name, len(x))
@@ -417,29 +419,6 @@ def _remedy(received: list[Any], shape: list[int]) -> str:
     return "; change the data, or the networks, which are for that shape"
 
 
-def _refuse_structure(name: str, x: Any, lists: bool) -> None:
-    """Refuses what is not one dense tensor."""
-    if isinstance(x, Mapping):
-        advice = f"pick one, as batches.map(lambda batch: batch[{next(iter(x), '')!r}])"
-    elif lists and isinstance(x, list | tuple):
-        advice = "pass one array; the model has one input"
-    elif isinstance(x, tf.SparseTensor | tf.SparseTensorSpec) or hasattr(x, "tocsr"):
-        advice = "make it dense, as tf.sparse.to_dense does"
-    elif isinstance(x, tf.RaggedTensor | tf.RaggedTensorSpec):
-        advice = "make it dense, as its to_tensor does"
-    elif isinstance(x, np.ma.MaskedArray):
-        advice = (
-            "its mask would be dropped; fill it, with NaN for a likelihood of yours"
-        )
-    elif isinstance(x, str | bytes | int | float) or x is None:
-        advice = "pass an array"
-    else:
-        return
-    raise InputError(
-        f"{name}: expected one dense tensor of examples; received {_kind(x)}, {advice}"
-    )
-
-
 def _refuse_target(name: str, x: Any, y: Any) -> None:
     """Refuses a target: y of the shape and kind of x that is not x."""
     if y is None or y is x or not _are_alike(x, y):
@@ -519,15 +498,6 @@ def _outside(
         f"{values.min():.4g} to {values.max():.4g} ({count} of {n} examples lie "
         f"outside); {_RESCALE}"
     )
-
-
-def _kind(x: Any) -> str:
-    """Returns what was received, by name."""
-    if isinstance(x, Mapping):
-        return f"a dict with the keys {', '.join(map(str, x))}"
-    if isinstance(x, list | tuple):
-        return f"a {type(x).__name__} of {len(x)}"
-    return "nothing" if x is None else f"a {type(x).__name__.removesuffix('Spec')}"
 
 
 def _comma(shape: Sequence[int]) -> str:
