@@ -258,7 +258,7 @@ def check_values(name: str, x: Any, form: DataForm, model: Any) -> None:
         log_x = model.decode(mean).log_prob(
             as_tensor(name, tried, form.shape, mean.dtype)
         )
-        if not np.isfinite(log_x).all():
+        if not tf.reduce_all(tf.math.is_finite(log_x)):
             raise _not_finite(name, f"x[{not_finite[0]}]", len(not_finite), len(x))
     if len(outside):
         place, values = f"x[{outside[0]}]", x[outside[0]]

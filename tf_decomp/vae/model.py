@@ -757,7 +757,7 @@ class DecompositionVAE(keras.Model):
         posterior = self.encode(np.zeros([1, *shape]))
         _check_output("encoder", posterior, (latent_dim,))
         unknown = self.encode(np.full([1, *shape], np.nan)).mean()
-        self._encodes_missing = bool(np.isfinite(unknown).all())
+        self._encodes_missing = bool(tf.reduce_all(tf.math.is_finite(unknown)))
         if self.divergence is not None:
             batch_first(posterior)  # refuses what cannot be joined over batches
         return posterior
