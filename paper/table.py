@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tf_decomp import files
 from tf_decomp.checks import check_file
 from tf_decomp.errors import InputError
 from tf_decomp.files import write_atomically, write_text
@@ -159,12 +160,7 @@ def read_text(path: Path) -> str:
         InputError: It is not UTF-8.
         OSError: It cannot be read.
     """
-    if not path.exists():
-        return ""
-    try:
-        return check_file(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: must be UTF-8 ({error}); restore it") from None
+    return files.read_text(check_file(path)) if path.exists() else ""
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -2,7 +2,6 @@
 """claims.json: every claim's verdict, recomputed from the tables of all figures."""
 
 import inspect
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from paper.completeness import read_table
 from paper.figures import FIGURES
 from paper.runs import whole_rounds
 from paper.statistics import Judged
-from paper.table import Row, read_text
+from paper.table import Row
+from tf_decomp.checks import check_file
 from tf_decomp.errors import InputError
-from tf_decomp.files import write_json
+from tf_decomp.files import read_json, write_json
 
 NOT_RUN, INCOMPLETE = "not run yet", "incomplete"
 
@@ -43,9 +43,9 @@ def write_verdicts(results_dir: Path) -> list[dict[str, Any]]:
     """
     path = results_dir / "history.json"
     try:
-        history = json.loads(read_text(path) or "{}")
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: is no JSON ({error}); restore it") from None
+        history = read_json(check_file(path)) if path.exists() else {}
+    except InputError as error:
+        raise InputError(f"{error}; restore it") from None
     claims = [
         judge_claim(claim, results_dir) | {"history": history.get(claim, [])}
         for claim in CLAIMS

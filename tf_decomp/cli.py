@@ -7,7 +7,6 @@ import math
 import os
 import re
 import signal
-import stat
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, NoReturn
 import tensorflow as tf
 from absl import app, flags, logging
 
+from tf_decomp.checks import check_file
 from tf_decomp.errors import InputError, NonFiniteLoss
 from tf_decomp.experiment.config import (
     DEFAULTS,
@@ -23,6 +23,7 @@ from tf_decomp.experiment.config import (
     flag_lines,
     parse_setting,
 )
+from tf_decomp.files import read_text
 
 INTERRUPTED = "interrupted; the same command continues"
 _LONGEST = 1_000  # line
@@ -200,24 +201,19 @@ def _with_flagfiles(
 
 
 def _flagfile_text(path: Path) -> str:
-    reason, text = "", ""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            reason = "it is a folder, a pipe or a device"
-        elif status.st_size > _MOST_BYTES:
-            reason = f"it has {status.st_size} bytes"
-        else:
-            text = path.read_text(encoding="utf-8-sig")
+        path = check_file(path)
+        size, text = path.stat().st_size, ""
+        if size <= _MOST_BYTES:
+            text = read_text(path)
     except OSError as error:
         raise InputError(f"flagfile {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        reason = "it holds other bytes"
-    if "\0" in text:
-        reason = "it holds NUL bytes"
-    if reason:
+    except InputError as error:
+        raise InputError(f"flagfile {error}") from None
+    if "\0" in text or size > _MOST_BYTES:
         raise InputError(
-            f"flagfile {path}: expected UTF-8 text, lines --name=value; {reason}"
+            f"flagfile {path}: expected lines --name=value without NUL bytes, at most "
+            f"{_MOST_BYTES} bytes of them; it has {size} bytes"
         )
     return text
 

@@ -267,9 +267,9 @@ def test_whole_rounds_of_the_table_are_not_trained_again(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"seeds": -1}, "seeds must be >= 0; received -1"),
+        ({"seeds": -1}, "seeds must be a whole number >= 0; received -1"),
         ({"seeds": 1.5}, "seeds must be a whole number >= 0; received 1.5"),
-        ({"parallel": -2}, "parallel must be >= 0; received -2"),
+        ({"parallel": -2}, "parallel must be a whole number >= 0; received -2"),
         ({"parallel": True}, "parallel must be a whole number >= 0; received True"),
     ],
 )

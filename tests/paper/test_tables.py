@@ -200,7 +200,7 @@ def test_texts_beside_a_table_are_utf8(tmp_path: Path, name: str) -> None:
     path = table(tmp_path)
     (path.parent / "data.csv.sha256").unlink()
     (path.parent / name).write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match=f"{name}: must be UTF-8"):
+    with pytest.raises(InputError, match=f"{name}: expected text in UTF-8"):
         redraw("fig4", "cpu", tmp_path)
 
 
