@@ -14,6 +14,7 @@ from tf_decomp.data import Split
 from tf_decomp.experiment.figures import attempt
 from tf_decomp.experiment.finished import decode_moved
 from tf_decomp.experiment.run_files import RunFiles
+from tf_decomp.likelihoods import likelihood_mean
 from tf_decomp.metrics import active_dimensions
 from tf_decomp.plots import (
     class_magnitudes,
@@ -146,7 +147,9 @@ def _draw_traversals(
     latents = np.tile(codes.means[0], (*positions.shape, 1))
     for row, dimension in enumerate(dimensions):
         latents[row, :, dimension] = positions[row]
-    decoded = vae.decode(latents.reshape(-1, latents.shape[-1])).mean().numpy()
+    decoded = likelihood_mean(
+        vae.decode(latents.reshape(-1, latents.shape[-1]))
+    ).numpy()
     frames = decoded.reshape(*positions.shape, *vae.data_shape)
     x = test.examples(slice(2_000)) if len(vae.data_shape) == 1 else None
     figure = traversals(frames, dimensions, positions, _QUANTILES, x)

@@ -14,6 +14,7 @@ from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.export import check_free, export_saved_model, load_encoder
 from tf_decomp.files import write_text
+from tf_decomp.likelihoods import likelihood_mean
 from tf_decomp.vae import DecompositionVAE
 
 # A card says nothing of the machine that trained.
@@ -109,7 +110,7 @@ def _serves(target: Path, vae: DecompositionVAE) -> bool:
         served = load_encoder(target)
         pairs = (
             (served.encode(x)["loc"], vae.encode(x).mean()),
-            (served.decode(z)["mean"], vae.decode(z).mean()),
+            (served.decode(z)["mean"], likelihood_mean(vae.decode(z))),
             (served.log_prob_prior(z)["log_prob"], vae.prior.distribution.log_prob(z)),
         )
     except (InputError, KeyError):  # of other shapes, or of another program
