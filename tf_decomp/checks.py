@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what callers give that all rooms share: numbers, data, files, memory."""
+"""Checks of what callers give that all rooms share: numbers, files, memory."""
 
 import math
 import numbers
-import operator
 import os
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
-import tensorflow as tf
 
 from tf_decomp.errors import InputError
 
@@ -26,8 +23,9 @@ _UNKNOWN = 2**63
 # A weight, its gradient and Adam's two moments, in float32.
 _BYTES_A_WEIGHT = 16
 _SHARE = 0.5
-# Normal numbers of float32.
-_SMALLEST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
+# Of the normal numbers of float32: between 0 and the first TensorFlow's kernels have 0.
+SMALLEST, LARGEST = (float(x) for x in (np.finfo("f4").tiny, np.finfo("f4").max))
+_LONGEST = 200
 
 
 def check_whole_number(
@@ -48,14 +46,10 @@ def check_whole_number(
         >>> check_whole_number("seed", np.int64(3), least=0)
         3
     """
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value[()]
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if whole and value >= least and (most is None or value <= most):
+    if _is_whole(value) and value >= least and (most is None or value <= most):
         return int(value)
-    kind = "" if whole else "a whole number "
     bounds = f">= {least}" if most is None else f"between {least} and {most:,}"
-    raise InputError(f"{name} must be {kind}{bounds}; received {short(value)}")
+    raise InputError(f"{name} must be a whole number {bounds}; received {short(value)}")
 
 
 def check_real_number(name: str, value: Any, least: float | None = None) -> float:
@@ -82,30 +76,12 @@ def check_real_number(name: str, value: Any, least: float | None = None) -> floa
     if not math.isfinite(number) or (least is not None and number < least):
         limit = "" if least is None else f">= {least} and "
         raise InputError(f"{name} must be {limit}finite; received {number}")
-    if number and not _SMALLEST <= abs(number) <= _LARGEST:
+    if number and not SMALLEST <= abs(number) <= LARGEST:
         raise InputError(
-            f"{name} must be 0 or of a size between {_SMALLEST:.2g} and "
-            f"{_LARGEST:.2g}, as float32 holds it; received {number}"
+            f"{name} must be 0 or of a size between {SMALLEST:.2g} and "
+            f"{LARGEST:.2g}, as float32 holds it; received {number}"
         )
     return number
-
-
-def check_size(name: str, value: Any) -> int:
-    """Returns a whole number >= 1 as an int.
-
-    Args:
-        name: What it is, for the message.
-        value: The number.
-
-    Raises:
-        InputError: It is none.
-
-    Example:
-        >>> check_size("MLPEncoder: latent_dim", 2)
-    """
-    if not _is_size(value):
-        raise InputError(f"{name} must be a whole number >= 1; received {short(value)}")
-    return int(value)
 
 
 def check_sizes(name: str, values: Any, at_least: int = 0) -> tuple[int, ...]:
@@ -126,7 +102,7 @@ def check_sizes(name: str, values: Any, at_least: int = 0) -> tuple[int, ...]:
         sizes: list[Any] = [None] if isinstance(values, str) else list(values)
     except TypeError:
         sizes = [None]
-    if len(sizes) < at_least or not all(map(_is_size, sizes)):
+    if len(sizes) < at_least or not all(_is_whole(n) and n >= 1 for n in sizes):
         count = f"{at_least} or more " if at_least else ""
         raise InputError(
             f"{name} must be a sequence of {count}whole numbers >= 1, as (100,); "
@@ -199,7 +175,7 @@ def check_positive(name: str, value: Any, dtype: str) -> float:
 
 
 def short(value: Any) -> str:
-    """Returns what a message can show of any value: one line of at most 80 characters.
+    """Returns what a message can show of any value: one line of at most 200 characters.
 
     Args:
         value: Anything; one whose `repr` fails is named by its type.
@@ -210,55 +186,7 @@ def short(value: Any) -> str:
         text = " ".join((repr if isinstance(value, str) else str)(value).split())
     except Exception:  # a stranger's code
         text = type(value).__name__
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def refuse_structure(name: str, x: Any, lists: bool = True) -> None:
-    """Refuses what is not one dense tensor of data.
-
-    Args:
-        name: What the caller knows it by.
-        x: What was given, or its `tf.TypeSpec`.
-        lists: Whether lists and tuples are refused too.
-
-    Raises:
-        InputError: It is a dict, a list, sparse, ragged, masked, a text or nothing.
-
-    Example:
-        >>> refuse_structure("fit", np.zeros([5, 3]))
-    """
-    if isinstance(x, Mapping):
-        advice = f"pick one, as batches.map(lambda batch: batch[{next(iter(x), '')!r}])"
-    elif lists and isinstance(x, list | tuple):
-        advice = "pass one array; the model has one input"
-    elif isinstance(x, tf.SparseTensor | tf.SparseTensorSpec) or hasattr(x, "tocsr"):
-        advice = "make it dense, as tf.sparse.to_dense does"
-    elif isinstance(x, tf.RaggedTensor | tf.RaggedTensorSpec):
-        advice = "make it dense, as its to_tensor does"
-    elif isinstance(x, np.ma.MaskedArray):
-        advice = (
-            "its mask would be dropped; fill it, with NaN for a likelihood of yours"
-        )
-    elif isinstance(x, str | bytes | int | float) or x is None:
-        advice = "pass an array"
-    else:
-        return
-    raise InputError(
-        f"{name}: expected one dense tensor of data; received {kind_of(x)}, {advice}"
-    )
-
-
-def kind_of(x: Any) -> str:
-    """Returns what was received, by name.
-
-    Args:
-        x: Anything.
-    """
-    if isinstance(x, Mapping):
-        return f"a dict with the keys {', '.join(map(str, x))}"
-    if isinstance(x, list | tuple):
-        return f"a {type(x).__name__} of {len(x)}"
-    return "nothing" if x is None else f"a {type(x).__name__.removesuffix('Spec')}"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def check_file(path: str | Path) -> Path:
@@ -366,12 +294,10 @@ def available_memory() -> int:
     return max(0, min(_of_machine(), _of_group(), _of_process()))
 
 
-def _is_size(value: Any) -> bool:
-    try:
-        is_truth = isinstance(value, bool | np.bool_)
-        return not is_truth and 1 <= operator.index(value) < 2**63
-    except TypeError:
-        return False
+def _is_whole(value: Any) -> bool:
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _of_machine() -> int:

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp.checks import check_size, check_sizes, check_weights, short
+from tf_decomp.checks import check_sizes, check_weights, check_whole_number, short
 from tf_decomp.errors import InputError
 from tf_decomp.likelihoods import (
     BernoulliLikelihood,
@@ -97,7 +97,7 @@ class MLPEncoder(_Network):
 
     Raises:
         InputError: A size is no whole number >= 1, the weights do not fit into memory
-            (`tf_decomp.memory`), or the posterior is not known.
+            (`tf_decomp.checks.check_weights`), or the posterior is not known.
 
     Example:
         >>> MLPEncoder(latent_dim=2)(tf.zeros([5, 3])).mean()
@@ -111,7 +111,7 @@ class MLPEncoder(_Network):
         **kwargs: Any,
     ) -> None:
         head = _choose("posterior", POSTERIORS, posterior)
-        latent_dim = check_size("MLPEncoder: latent_dim", latent_dim)
+        latent_dim = check_whole_number("MLPEncoder: latent_dim", latent_dim, 1)
         hidden = check_sizes("MLPEncoder: hidden", hidden)
         super().__init__(
             [*_dense(hidden), layers.Dense(head.params_size(latent_dim))],
@@ -147,7 +147,7 @@ class MLPDecoder(_Network):
         likelihood: str = "normal",
         **kwargs: Any,
     ) -> None:
-        data_dim = check_size("MLPDecoder: data_dim", data_dim)
+        data_dim = check_whole_number("MLPDecoder: data_dim", data_dim, 1)
         hidden = check_sizes("MLPDecoder: hidden", hidden)
         head = _choose("likelihood", LIKELIHOODS, likelihood)([data_dim])
         super().__init__(
@@ -197,7 +197,7 @@ class ConvEncoder(_Network):
         **kwargs: Any,
     ) -> None:
         head = _choose("posterior", POSTERIORS, posterior)
-        latent_dim = check_size("ConvEncoder: latent_dim", latent_dim)
+        latent_dim = check_whole_number("ConvEncoder: latent_dim", latent_dim, 1)
         filters = check_sizes("ConvEncoder: filters", filters, at_least=1)
         hidden = check_sizes("ConvEncoder: hidden", hidden)
         body: list[keras.layers.Layer] = []

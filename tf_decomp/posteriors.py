@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp.checks import check_size
+from tf_decomp.checks import check_whole_number
 from tf_decomp.errors import InputError
 from tf_decomp.heads import Head
 from tf_decomp.pairwise import differentiable_once, map_rows
@@ -41,12 +41,14 @@ class _Posterior(Head):
 
     def __init__(self, latent_dim: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.latent_dim = check_size(f"{type(self).__name__}: latent_dim", latent_dim)
+        self.latent_dim = check_whole_number(
+            f"{type(self).__name__}: latent_dim", latent_dim, 1
+        )
 
     @staticmethod
     def params_size(latent_dim: int) -> int:
         """Number of network outputs that the head needs."""
-        return 2 * check_size("params_size: latent_dim", latent_dim)
+        return 2 * check_whole_number("params_size: latent_dim", latent_dim, 1)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""

@@ -99,8 +99,14 @@ def test_hold_out_leaves_no_side_empty() -> None:
         (lambda: hold_out(_class_sorted(), -0.1, 0), "fraction must be in"),
         (lambda: hold_out(_class_sorted(), float("nan"), 0), "fraction must be in"),
         (lambda: hold_out(Split(np.zeros((1, 1))), 0.1, 0), "at least 2 .* received 1"),
-        (lambda: seeded_generator(-1, "a"), "seed must be >= 0; received -1"),
-        (lambda: float_images(np.zeros((1, 2, 2, 1)), -1), "image_size must be >= 0"),
+        (
+            lambda: seeded_generator(-1, "a"),
+            "seed must be a whole number >= 0; received -1",
+        ),
+        (
+            lambda: float_images(np.zeros((1, 2, 2, 1)), -1),
+            "image_size must be a whole number >= 0",
+        ),
         (lambda: subset(_class_sorted(), 1.5, 0), "whole number .* received 1.5"),
         (lambda: subset(_class_sorted(), True, 0), "whole number .* received True"),
         (lambda: subset(_class_sorted(), "3", 0), "whole number .* received '3'"),

@@ -353,8 +353,11 @@ def test_memory_of_a_small_run() -> None:
     [
         ({"image_size": 28}, "image_size must be one of 64, 32, 16 .* received 28"),
         ({"image_size": 0}, "received 0"),
-        ({"max_train_examples": 0}, "max_examples must be >= 1; received 0"),
-        ({"seed": -1}, "seed must be >= 0; received -1"),
+        (
+            {"max_train_examples": 0},
+            "max_examples must be a whole number >= 1; received 0",
+        ),
+        ({"seed": -1}, "seed must be a whole number >= 0; received -1"),
     ],
 )
 def test_refuses(wrong: dict[str, int], message: str) -> None:

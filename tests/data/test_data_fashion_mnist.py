@@ -233,5 +233,5 @@ def test_any_bytes_are_refused(
 
 @pytest.mark.parametrize("wrong", [{"image_size": 0}, {"max_train_examples": 0}])
 def test_refuses(tiny: Path, wrong: dict[str, int]) -> None:
-    with pytest.raises(InputError, match="must be >= 1; received 0"):
+    with pytest.raises(InputError, match="must be a whole number >= 1; received 0"):
         fashion_mnist(tiny, **wrong)

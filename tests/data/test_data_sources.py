@@ -374,10 +374,10 @@ def test_load_dataset_lists_the_known_names(name: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"image_size": -1}, "image_size must be >= 0"),
+        ({"image_size": -1}, "image_size must be a whole number >= 0"),
         ({"image_size": 32}, "image_size must be 0 for pinwheel"),
-        ({"max_train_examples": 0}, "max_examples must be >= 1"),
-        ({"seed": -1}, "seed must be >= 0"),
+        ({"max_train_examples": 0}, "max_examples must be a whole number >= 1"),
+        ({"seed": -1}, "seed must be a whole number >= 0"),
     ],
 )
 def test_load_dataset_refuses(wrong: dict[str, int], message: str) -> None:

@@ -162,7 +162,9 @@ def test_bound_uses_the_models_own_prior(name: str) -> None:
 
 
 def test_bound_needs_a_sample() -> None:
-    with pytest.raises(InputError, match="num_samples must be >= 1; received 0"):
+    with pytest.raises(
+        InputError, match="num_samples must be a whole number >= 1; received 0"
+    ):
         importance_weighted_bound(make_vae(), data(2), 0)
 
 

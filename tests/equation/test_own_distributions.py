@@ -13,6 +13,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from cases import DATA_DIM, LATENT_DIM, data, make_vae
 from monte_carlo import assert_mean_close
+from runs import slow_behind
 
 from tf_decomp import (
     NormalPrior,
@@ -309,7 +310,7 @@ def test_a_kl_that_a_user_registers_counts() -> None:
     assert closed_form_kl(tfd.Normal(0.0, 1.0), tfd.Normal(1.0, 1.0)) == 0.5
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", slow_behind(3, list(FAMILIES)))
 def test_the_aggregate_is_that_of_the_subclass(name: str) -> None:
     own, _ = both(name)
     log_probs = np.stack([own.log_prob(z) for z in Z])
@@ -353,7 +354,7 @@ class Decoder(keras.Model):
 X = data(12)
 
 
-@pytest.mark.parametrize("name", ["normal", "student_t", "diag"])
+@pytest.mark.parametrize("name", slow_behind(1, ["student_t", "normal", "diag"]))
 def test_a_posterior_of_a_users_own(name: str) -> None:
     vae = make_vae(
         encoder=Encoder(name), divergence="dimensionwise_mmd", alpha=1.0, num_samples=2
@@ -399,7 +400,7 @@ LIKELIHOODS = {
 }
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", slow_behind(2, list(LIKELIHOODS)))
 def test_a_likelihood_of_a_users_own(name: str) -> None:
     vae = make_vae(decoder=Decoder(LIKELIHOODS[name]), seed=3)
     vae.compile("adam")
@@ -461,7 +462,8 @@ class OwnPrior(Prior):
 
 
 @pytest.mark.parametrize(
-    ("name", "wrapped"), [("normal", False), ("laplace", True), ("same_name", True)]
+    ("name", "wrapped"),
+    slow_behind(1, [("laplace", True), ("normal", False), ("same_name", True)]),
 )
 def test_a_prior_of_a_users_own(name: str, wrapped: bool) -> None:
     own = FAMILIES[name][0](tf.zeros(LATENT_DIM))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_decomp.checks import check_size, finite_numbers
+from tf_decomp.checks import check_whole_number, finite_numbers
 from tf_decomp.errors import InputError
 from tf_decomp.likelihoods import NormalLikelihood
 from tf_decomp.networks import ConvDecoder, MLPDecoder, MLPEncoder
@@ -127,5 +127,5 @@ def test_networks_and_heads(size: Any, sizes: Any) -> None:
 def test_what_counts_as_numbers(values: Any) -> None:
     numbers = finite_numbers(values, "float32")
     assert numbers is None or np.all(np.isfinite(numbers.astype(np.float32)))
-    size = made(check_size, "size", values)
+    size = made(check_whole_number, "size", values, 1)
     assert size is None or (size == values and size >= 1)

@@ -427,7 +427,7 @@ def test_batches_of_several_tensors_are_refused(make: Any) -> None:
         tf.data.Dataset.from_tensor_slices((make(x),)).batch(2),
         [(make(x), x)],
     ):
-        with pytest.raises(InputError, match="x: expected one dense tensor"):
+        with pytest.raises(InputError, match="batches: expected one dense"):
             list(batches(data, 2))
     with pytest.raises(InputError, match="a dict with the keys image"):
         list(batches({"image": x}, 2))

@@ -316,7 +316,9 @@ def test_bad_options_are_one_line() -> None:
     unique = np.stack([np.arange(1_000), FACTORS[:, 0]], axis=1)
     with pytest.raises(InputError, match="a value that two rows share"):
         metrics.factor_vae_score(PERFECT, unique)
-    with pytest.raises(InputError, match="evaluation_votes must be >= 50; received 0"):
+    with pytest.raises(
+        InputError, match="evaluation_votes must be a whole number >= 50; received 0"
+    ):
         METRICS["factor_vae"](PERFECT, FACTORS, evaluation_votes=0)
     with pytest.raises(InputError, match="indices below 2; received 2"):
         metrics.sap_score(PERFECT, FACTORS, categorical=[2])

@@ -203,7 +203,9 @@ def test_noise_comes_from_the_seed() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(InputError, match="num_samples must be >= 1; received 0"):
+    with pytest.raises(
+        InputError, match="num_samples must be a whole number >= 1; received 0"
+    ):
         marginal_log_likelihood(make_vae(), data(3), 0)
     with pytest.raises(InputError, match="no datum"):
         marginal_log_likelihood(make_vae(), data(0), 5)

@@ -295,7 +295,7 @@ def test_bad_input_is_refused() -> None:
             overlap_report(bad)
     with pytest.raises(InputError, match="between encodings; received 1"):
         overlap_report(good[:1])
-    with pytest.raises(InputError, match="must be >= 2"):
+    with pytest.raises(InputError, match="must be a whole number >= 2"):
         overlap_report(good, num_queries=1)
 
 

@@ -327,7 +327,7 @@ def test_bad_input_is_refused() -> None:
         regularisation_report(matching(2, 0.5), "normal")
     with pytest.raises(InputError, match=r"batch shape \[n\]"):
         regularisation_report(NormalPrior(2).distribution, NormalPrior(2))
-    with pytest.raises(InputError, match="must be >= 2"):
+    with pytest.raises(InputError, match="must be a whole number >= 2"):
         regularisation_report(matching(2, 0.5), NormalPrior(2), num_samples=1)
 
 

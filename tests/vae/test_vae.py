@@ -388,7 +388,7 @@ BAD: dict[str, tuple[str, Callable[[], Any]]] = {
     ),
     "divergence type": ("divergence: expected one of", lambda: make_vae(divergence=3)),
     "num_samples": (
-        "num_samples must be >= 1; received 0",
+        "num_samples must be a whole number >= 1; received 0",
         lambda: make_vae(num_samples=0),
     ),
     "prior": (

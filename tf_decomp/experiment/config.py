@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_decomp.checks import LARGEST, SMALLEST, short
 from tf_decomp.errors import InputError
 from tf_decomp.experiment.choices import (
     CHOICES,
@@ -23,8 +24,6 @@ from tf_decomp.experiment.choices import (
 STRATEGIES = ("none", "mirrored", "multi_worker")
 
 _MOST_WHOLE = 2**31 - 1  # TensorFlow counts in int32
-# Numbers between 0 and the least are 0 in TensorFlow's kernels.
-_LEAST, _MOST = (float(x) for x in (np.finfo("f4").tiny, np.finfo("f4").max))
 # Of weights in a network, which take 9 GB in training (two networks, gradients, Adam's
 # slots), and of outputs of a layer in a step.
 _MOST_NUMBERS = 10**8
@@ -35,7 +34,7 @@ def _setting(
     default: Any, help: str, least: float | None = None, most: float | None = None
 ) -> Any:
     if most is None:
-        most = _MOST if isinstance(default, float) else _MOST_WHOLE
+        most = LARGEST if isinstance(default, float) else _MOST_WHOLE
     return dataclasses.field(
         default=default, metadata={"help": help, "least": least, "most": most}
     )
@@ -76,15 +75,15 @@ class ExperimentConfig:
     gamma: float = _setting(
         0.8, "Weight of the spike of spike_and_slab, in [0, 1].", least=0, most=1
     )
-    spike_variance: float = _setting(0.05, "Variance of that spike.", least=_LEAST)
+    spike_variance: float = _setting(0.05, "Variance of that spike.", least=SMALLEST)
     df: float = _setting(
         5.0,
         "Degrees of freedom of student_t; inf: the normal.",
-        least=_LEAST,
+        least=SMALLEST,
         most=math.inf,
     )
     mixture_variance: float = _setting(
-        0.03, "Variance of the four normals of normal_mixture.", least=_LEAST
+        0.03, "Variance of the four normals of normal_mixture.", least=SMALLEST
     )
     posterior: str = _setting("normal", f"q(z|x), one of {', '.join(POSTERIORS)}.")
     likelihood: str = _setting("normal", f"p(x|z), one of {', '.join(LIKELIHOODS)}.")
@@ -106,7 +105,7 @@ class ExperimentConfig:
     num_samples: int = _setting(1, "Posterior samples a datum.", least=1)
     epochs: int = _setting(500, "Passes over the training data.", least=1)
     batch_size: int = _setting(400, "Examples a step, over all replicas.", least=1)
-    learning_rate: float = _setting(1e-3, "Of Adam (AMSGrad).", least=_LEAST)
+    learning_rate: float = _setting(1e-3, "Of Adam (AMSGrad).", least=SMALLEST)
     seed: int = _setting(0, "Of data, weights, order and noise.", least=0)
     strategy: str = _setting("none", f"One of {', '.join(STRATEGIES)}.")
     output_dir: str = _setting("runs/run", "Where the run's files go.")
@@ -126,7 +125,7 @@ class ExperimentConfig:
             if getattr(self, setting) not in known:
                 raise InputError(
                     f"{setting}: expected one of {', '.join(known)}; "
-                    f"received {_shown(getattr(self, setting))}"
+                    f"received {short(getattr(self, setting))}"
                 )
         self._check_together()
 
@@ -191,13 +190,13 @@ class ExperimentConfig:
             name, equals, value = line.lstrip("-").partition("=")
             if name not in DEFAULTS or not equals:
                 raise InputError(
-                    f"config: expected --setting=value; received {_shown(line)}"
+                    f"config: expected --setting=value; received {short(line)}"
                 )
             try:
                 values[name] = parse_setting(name, value)
             except ValueError:
                 raise InputError(
-                    f"config: {name} cannot be {_shown(value)}; expected a value as "
+                    f"config: {name} cannot be {short(value)}; expected a value as "
                     f"{DEFAULTS[name]!r}"
                 ) from None
         return cls(**values)
@@ -247,15 +246,6 @@ def parse_setting(name: str, text: str) -> Any:
     return value
 
 
-def _shown(value: Any) -> str:
-    """Returns a value as a message shows it: in one line, and not longer."""
-    try:
-        text = " ".join(repr(value).split())
-    except ValueError:  # Python writes no number of more than 4300 digits
-        text = f"a number of more than {10**9}"
-    return text if len(text) <= 200 else f"{text[:200]}..."
-
-
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value))
@@ -285,7 +275,7 @@ def _typed(name: str, value: Any, like: Any) -> Any:
         kept = False
     if not kept:
         raise InputError(
-            f"{name}: expected a value as {like!r}; received {_shown(value)}"
+            f"{name}: expected a value as {like!r}; received {short(value)}"
         )
     return typed
 
@@ -301,14 +291,14 @@ def _check_number(name: str, value: float, limits: Any) -> None:
     """Refuses a number out of range, or that float32 does not hold."""
     least, most = limits["least"], limits["most"]
     if not value >= least:  # NaN too
-        bound = "> 0" if least == _LEAST and not value > 0 else f">= {least:.3g}"
+        bound = "> 0" if least == SMALLEST and not value > 0 else f">= {least:.3g}"
     elif value > most:
         bound = f"<= {most}" if isinstance(value, int) else f"<= {most:.3g}"
-    elif value in (0, math.inf) or _LEAST <= value <= _MOST:
+    elif value in (0, math.inf) or SMALLEST <= value <= LARGEST:
         return
     else:
-        bound = f"a number that float32 holds, from {_LEAST:.3g} to {_MOST:.3g}"
-    raise InputError(f"{name} must be {bound}; received {_shown(value)}")
+        bound = f"a number that float32 holds, from {SMALLEST:.3g} to {LARGEST:.3g}"
+    raise InputError(f"{name} must be {bound}; received {short(value)}")
 
 
 def _checked_text(name: str, value: str) -> str:
@@ -322,7 +312,7 @@ def _checked_text(name: str, value: str) -> str:
     expanded = scheme + os.path.expanduser(value.removeprefix(scheme))
     if expanded == value:
         raise InputError(
-            f"{name}: expected a path; received {_shown(value)}, but there is no such "
+            f"{name}: expected a path; received {short(value)}, but there is no such "
             "user; write ./~ for a name that begins with ~"
         )
     _check_one_line(name, expanded)
@@ -339,7 +329,7 @@ def _check_one_line(name: str, value: str) -> None:
     ):
         raise InputError(
             f"{name}: expected one line of UTF-8 text without a NUL byte and without "
-            f"spaces at its ends; received {_shown(value)}; rename it"
+            f"spaces at its ends; received {short(value)}; rename it"
         )
 
 

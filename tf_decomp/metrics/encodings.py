@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tf_decomp.batches import batches_of, is_array, refuse_structure
 from tf_decomp.checks import (
     check_memory,
     check_whole_number,
-    refuse_structure,
     short,
 )
 from tf_decomp.errors import InputError
@@ -65,9 +65,8 @@ def batches(x: Any, size: int) -> Iterator[np.ndarray]:
     check_whole_number("batch_size", size, 1)
     empty = True
     refuse_structure("x", x, lists=False)  # a list may be of batches
-    for batch in [x] if hasattr(x, "shape") else x:
-        rows = batch[0] if isinstance(batch, tuple | list) else batch
-        refuse_structure("x", rows)
+    # An array may lie in a file: it is read part by part.
+    for rows in [x] if is_array(x) else batches_of(x):
         for start in range(0, len(rows), size):
             empty = False
             yield np.asarray(rows[start : start + size])

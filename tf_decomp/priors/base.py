@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp.checks import check_size, check_weights
+from tf_decomp.checks import check_weights, check_whole_number
 
 
 class Prior(keras.layers.Layer, abc.ABC):
@@ -62,7 +62,7 @@ def check_latent_dim(prior: Prior, latent_dim: Any) -> int:
         InputError: It is no whole number >= 1, or too large.
     """
     name = f"{type(prior).__name__}: latent_dim"
-    latent_dim = check_size(name, latent_dim)
+    latent_dim = check_whole_number(name, latent_dim, 1)
     # Encoder and decoder have at least two each.
     check_weights(f"{name}={latent_dim}", 4 * latent_dim)
     return latent_dim

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp.checks import check_size, positive_numbers, short
+from tf_decomp.checks import check_whole_number, positive_numbers, short
 from tf_decomp.errors import InputError
 from tf_decomp.priors.base import Prior, check_latent_dim, diagonal_normal
 
@@ -118,8 +118,8 @@ def pca_variances(
     Example:
         >>> pca_variances(np.random.default_rng(0).normal(size=(100, 5)), 2)
     """
-    latent_dim = check_size("pca_variances: latent_dim", latent_dim)
-    max_examples = check_size("pca_variances: max_examples", max_examples)
+    latent_dim = check_whole_number("pca_variances: latent_dim", latent_dim, 1)
+    max_examples = check_whole_number("pca_variances: max_examples", max_examples, 1)
     is_array = isinstance(x, np.ndarray) and x.dtype.kind in "fiub"
     if not is_array or x.ndim < 2 or not len(x):
         raise InputError(

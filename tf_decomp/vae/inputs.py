@@ -16,7 +16,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_decomp.checks import kind_of, refuse_structure
+from tf_decomp.batches import (
+    batches_of,
+    input_of,
+    is_array,
+    kind_of,
+    refuse_structure,
+)
 from tf_decomp.errors import InputError
 from tf_decomp.likelihoods import Support
 from tf_decomp.sampling import plain
@@ -61,9 +67,8 @@ def as_tensor(name: str, values: Any, shape: Sequence[int], dtype: str) -> tf.Te
             f"{kind_of(values)} that is no array of numbers ({_first_line(error)})"
         ) from None
     _check_array(name, tensor, shape)
-    if not tensor.shape.is_fully_defined():  # free where only n is unknown
-        unknown = tensor.shape.rank is None or None in tensor.shape[1:]
-        tensor = tf.ensure_shape(tensor, [None, *shape]) if unknown else tensor
+    if tensor.shape.rank is None or None in tensor.shape[1:]:
+        tensor = tf.ensure_shape(tensor, [None, *shape])
     return tf.cast(tensor, dtype)
 
 
@@ -84,8 +89,7 @@ def batch_input(data: Any) -> Any:
         )
     if len(parts) == 3 and parts[2] is not None:
         raise _weighted("batches (x, y, sample_weight)")
-    refuse_structure("batches", parts[0], lists=True)
-    return parts[0]
+    return input_of(data)
 
 
 def refuse_weights(name: str, **given: Any) -> None:
@@ -165,30 +169,9 @@ def refuse_empty(name: str, size: int | None) -> None:
         raise InputError(f"{name}: expected at least one example; received none")
 
 
-def is_array(x: Any) -> bool:
-    """Whether data are one array: of NumPy, TensorFlow, pandas or another library."""
-    return hasattr(x, "shape") and hasattr(x, "__len__")
-
-
 def is_one_pass(x: Any) -> bool:
     """Whether data can be read once only."""
     return isinstance(x, Iterator)
-
-
-def batches_of(x: Any) -> Iterator[np.ndarray]:
-    """Yields the examples of each batch; of an array all at once.
-
-    Args:
-        x: An array, a data set or another iterable of batches x, (x,) or (x, y).
-    """
-    if is_array(x):
-        yield np.asarray(x)
-    elif isinstance(x, keras.utils.PyDataset):
-        for number in range(x.num_batches):
-            yield np.asarray(batch_input(x[number]))
-    else:
-        for batch in x:
-            yield np.asarray(batch_input(batch))
 
 
 def first_batches(x: Any, batch_size: int | None, steps: int) -> tuple[np.ndarray, int]:
@@ -316,45 +299,50 @@ class DataGuard(keras.callbacks.Callback):
 
     def _look(self, logs: Any) -> bool:
         """Whether the loss is finite; refuses data that are not usable."""
+        seen = self.model.examples_seen()
         outside = self.model.examples_outside_support()
-        if outside:
-            self.refuse("fit", outside)
+        refuse_outside("fit", outside, self._x, self._form, seen)
         finite = math.isfinite((logs or {}).get("loss", 0.0))
         if not finite:
-            self._find("fit", self.model.examples_seen())
+            _find_unusable("fit", self._x, self._form, seen)
         return finite
 
-    def refuse(self, name: str, outside: int) -> None:
-        """Raises for examples outside the support.
 
-        Args:
-            name: The method that met them.
-            outside: How many it met.
+def refuse_outside(name: str, outside: int, x: Any, form: DataForm, seen: int) -> None:
+    """Refuses data of which some were found outside the support.
 
-        Raises:
-            InputError: Always.
-        """
-        self._find(name, self.model.examples_seen())
+    Args:
+        name: The method that met them.
+        outside: How many examples it met.
+        x: The data, which are searched for the first where they can be read again.
+        form: Of the model's examples.
+        seen: How many examples it read in all.
+
+    Raises:
+        InputError: `outside` is not 0.
+    """
+    if outside:
+        _find_unusable(name, x, form, seen)
         raise InputError(
-            f"{name}: {outside} examples lie outside {self._form.support}; {_RESCALE}"
+            f"{name}: {outside} examples lie outside {form.support}; {_RESCALE}"
         )
 
-    def _find(self, name: str, most: int) -> None:
-        """Raises for the first example that is not finite or outside, if any is."""
-        if is_one_pass(self._x):
+
+def _find_unusable(name: str, x: Any, form: DataForm, most: int) -> None:
+    """Raises for the first example that is not finite or outside, if any is."""
+    if is_one_pass(x):
+        return
+    seen = 0
+    for number, rows in enumerate(batches_of(x)):
+        if seen >= most:
             return
-        seen = 0
-        for number, rows in enumerate(batches_of(self._x)):
-            if seen >= most:
-                return
-            not_finite, outside = _find_rows(rows, self._form.support)
-            for found in (*not_finite[:1], *outside[:1]):
-                place = f"example {seen + found} (batch {number}, row {found})"
-                if len(not_finite):
-                    raise _not_finite(name, place, len(not_finite), len(rows))
-                values = rows[found]
-                raise _outside(name, place, values, len(outside), len(rows), self._form)
-            seen += len(rows)
+        not_finite, outside = _find_rows(rows, form.support)
+        for found in (*not_finite[:1], *outside[:1]):
+            place = f"example {seen + found} (batch {number}, row {found})"
+            if len(not_finite):
+                raise _not_finite(name, place, len(not_finite), len(rows))
+            raise _outside(name, place, rows[found], len(outside), len(rows), form)
+        seen += len(rows)
 
 
 def _example_of(dataset: tf.data.Dataset) -> Any:

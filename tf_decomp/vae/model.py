@@ -48,6 +48,7 @@ from tf_decomp.vae.inputs import (
     first_batches,
     is_one_pass,
     refuse_empty,
+    refuse_outside,
     refuse_weights,
 )
 from tf_decomp.vae.means import LOGS, ObjectiveMeans
@@ -127,7 +128,7 @@ class DecompositionVAE(keras.Model):
         self.encoder, self.decoder, self.prior = encoder, decoder, as_prior(prior)
         self._divergence: Any = _find_divergence(divergence)
         self._num_samples = check_whole_number("num_samples", num_samples, least=1)
-        self._seed = check_whole_number("seed", seed, least=-(2**31), most=2**31 - 1)
+        self._seed = check_whole_number("seed", seed, least=0, most=2**31 - 1)
         self._alpha = self._weight("alpha", alpha)
         self._beta = self._weight("beta", beta)
         posterior = self._build_networks()
@@ -536,7 +537,8 @@ class DecompositionVAE(keras.Model):
                 where D is wanted.
         """
         refuse_weights("evaluate", sample_weight=sample_weight)
-        x = self._checked("evaluate", x, y, steps)
+        if not kwargs.get("_use_cached_eval_dataset"):  # else `fit` has checked them
+            x = self._checked("evaluate", x, y, steps)
         if steps is not None:
             steps = check_whole_number("steps", steps, least=1)
             y, (x, batch_size) = None, first_batches(x, batch_size, steps)
@@ -556,11 +558,8 @@ class DecompositionVAE(keras.Model):
             **kwargs,
         )
         refuse_empty("evaluate", self.examples_seen())
-        outside = self.examples_outside_support()
-        if outside:
-            guard = DataGuard(x, self._form)
-            guard.set_model(self)
-            guard.refuse("evaluate", outside)
+        outside, seen = self.examples_outside_support(), self.examples_seen()
+        refuse_outside("evaluate", outside, x, self._form, seen)
         estimates = self._means.estimates()
         if self.divergence is None:
             return estimates

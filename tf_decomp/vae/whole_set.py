@@ -13,12 +13,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tf_decomp.batches import batches_of, is_array
 from tf_decomp.divergences import DIVERGENCES
 from tf_decomp.estimates import Estimate, mean_estimate
 from tf_decomp.objectives import batch_divergence
 from tf_decomp.sampling import join, stateless_seed
 from tf_decomp.tracing import traced
-from tf_decomp.vae.inputs import batches_of, is_array, is_one_pass, without_repetition
+from tf_decomp.vae.inputs import is_one_pass, without_repetition
 from tf_decomp.vae.noise import EVALUATED_DIVERGENCE
 
 _MAX_EXAMPLES = 10_000
@@ -99,7 +100,7 @@ class SetDivergence:
         Of an array, the first of a seeded order; of a data set, as they come.
         """
         if is_array(x):
-            rng = np.random.default_rng(abs(self._model.seed))
+            rng = np.random.default_rng(self._model.seed)
             order = rng.permutation(len(x))[:_MAX_EXAMPLES]
             return np.asarray(x)[np.sort(order)]
         batches = [np.zeros([0, *self._model.data_shape], np.float32)]
