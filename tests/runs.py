@@ -2,7 +2,9 @@
 """What tests of whole runs share: short runs, what a folder holds, what is saved."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_decomp.experiment import ExperimentConfig, training
+from tf_decomp.experiment import ExperimentConfig, train, training
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.experiment.state import RunState
 from tf_decomp.files import write_text
@@ -50,7 +52,7 @@ def tree(folder: Path) -> dict[str, Any]:
 def one_line(error: pytest.ExceptionInfo[Exception], *named: str) -> str:
     """Returns a message that must be one line, and name some things."""
     message = str(error.value)
-    assert message
+    assert 0 < len(message) < 400
     assert "\n" not in message
     for part in named:
         assert part in message, message
@@ -72,6 +74,37 @@ def saved_arrays(files: RunFiles) -> dict[str, np.ndarray]:
     ):
         file.visititems(take)
     return arrays
+
+
+def finished(factory: pytest.TempPathFactory, **settings: Any) -> ExperimentConfig:
+    """Returns the settings of a small run that has finished, quickly."""
+    config = small(factory.mktemp("runs") / "finished", **settings)
+    with plain_operations():
+        train(config)
+    return config
+
+
+def copy_of(config: ExperimentConfig, folder: Path, **more: Any) -> ExperimentConfig:
+    """Copies a run and returns its settings there, with others."""
+    shutil.copytree(config.output_dir, folder)
+    return dataclasses.replace(config, output_dir=str(folder), **more)
+
+
+def damages(
+    cases: Sequence[tuple[str, Sequence[Any]]], fast: Callable[[str, Any], bool]
+) -> list[Any]:
+    """Returns (file, damage) for `parametrize`; all but the fast ones are slow."""
+    return [
+        pytest.param(
+            name,
+            damage,
+            # One of some files is enough where time is short.
+            marks=[] if fast(name, damage) else [pytest.mark.slow],
+            id=f"{name}-{damage.__name__}",
+        )
+        for name, ways in cases
+        for damage in ways
+    ]
 
 
 class Killed(BaseException):

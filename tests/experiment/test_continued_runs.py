@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import Killed, contents, kill_at, plain_operations, slow_behind, small, tree
+from runs import (
+    Killed,
+    contents,
+    copy_of,
+    finished,
+    kill_at,
+    plain_operations,
+    slow_behind,
+    tree,
+)
 
 from tf_decomp import ExperimentConfig, train
 from tf_decomp.errors import InputError
@@ -34,9 +43,7 @@ def _plain() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
     """A finished run of 2 epochs, evaluated and drawn (so it seems)."""
-    config = small(tmp_path_factory.mktemp("runs") / "two", epochs=2)
-    with plain_operations():
-        train(config)
+    config = finished(tmp_path_factory, epochs=2)
     pretend_evaluated(RunFiles(config.output_dir))
     return config
 
@@ -44,20 +51,12 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
     """A finished run of 3 epochs, without a break."""
-    config = small(tmp_path_factory.mktemp("runs") / "three", epochs=3)
-    with plain_operations():
-        train(config)
-    return config
+    return finished(tmp_path_factory, epochs=3)
 
 
 def pretend_evaluated(files: RunFiles) -> None:
     for path in (files.evaluation, files.report, files.plots / "latents.png"):
         write_text(path, "of 2 epochs")
-
-
-def copy_of(config: ExperimentConfig, folder: Path, **more: Any) -> ExperimentConfig:
-    shutil.copytree(config.output_dir, folder)
-    return dataclasses.replace(config, output_dir=str(folder), **more)
 
 
 def results_of(files: RunFiles) -> dict[str, bytes | None]:

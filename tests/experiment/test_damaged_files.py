@@ -10,6 +10,9 @@ import pytest
 from runs import (
     Killed,
     contents,
+    copy_of,
+    damages,
+    finished,
     kill_at,
     one_line,
     plain_operations,
@@ -72,19 +75,13 @@ def _plain() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
     """A finished run of 4 epochs, a row and a state for each."""
-    config = small(tmp_path_factory.mktemp("runs") / "whole")
-    with plain_operations():
-        train(config)
-    return config
+    return finished(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
     """A finished run of another seed, whose files fit those of `whole`."""
-    config = small(tmp_path_factory.mktemp("runs") / "other", seed=1)
-    with plain_operations():
-        train(config)
-    return RunFiles(config.output_dir)
+    return RunFiles(finished(tmp_path_factory, seed=1).output_dir)
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +93,6 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
         with pytest.raises(Killed):
             train(config)
     return config
-
-
-def copy_of(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
-    shutil.copytree(config.output_dir, folder)
-    return dataclasses.replace(config, output_dir=str(folder))
 
 
 def assert_same_results(files: RunFiles, whole: ExperimentConfig) -> None:
@@ -131,17 +123,7 @@ NEEDED = ("model.keras", "metrics.json", "config.flags", "manifest.json")
 
 @pytest.mark.parametrize(
     ("name", "damage"),
-    [
-        pytest.param(
-            name,
-            damage,
-            # One of some files is enough where time is short.
-            marks=[] if (name, damage) in FAST else [pytest.mark.slow],
-            id=f"{name}-{damage.__name__}",
-        )
-        for name, damages in OF_RESULTS
-        for damage in damages
-    ],
+    damages(OF_RESULTS, lambda name, damage: (name, damage) in FAST),
 )
 def test_damaged_results_are_said_and_written_again(
     name: str,
@@ -233,16 +215,7 @@ SILENT = [("checkpoint", delete), ("ckpt-3.json", delete), ("checkpoint", garble
 
 @pytest.mark.parametrize(
     ("name", "damage"),
-    [
-        pytest.param(
-            name,
-            damage,
-            marks=[] if damage == damages[-1] else [pytest.mark.slow],
-            id=f"{name}-{damage.__name__}",
-        )
-        for name, damages in OF_A_STATE
-        for damage in damages
-    ],
+    damages(OF_A_STATE, lambda name, damage: (name, damage) == (DATA, garble)),
 )
 def test_a_damaged_state_gives_way_to_the_one_before(
     name: str,
@@ -296,7 +269,7 @@ def of_another_run(files: RunFiles, other: RunFiles) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", slow_behind(2, ["folder", "other", "data", "index", "json"])
+    "kind", slow_behind(1, ["folder", "other", "data", "index", "json"])
 )
 def test_without_a_sound_state_nothing_starts_anew(
     kind: str, killed: ExperimentConfig, other: RunFiles, tmp_path: Path

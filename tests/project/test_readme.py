@@ -25,6 +25,7 @@ def test_fit_program_is_short():
     assert len(lines) <= 15
 
 
+@pytest.mark.slow
 def test_fit_program_is_quiet(monkeypatch):
     """Libraries' notes do not appear where tf_decomp is the first that is imported."""
     for name in ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS"):
