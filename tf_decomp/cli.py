@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import tensorflow as tf
@@ -29,6 +30,7 @@ INTERRUPTED = "interrupted; the same command continues"
 _LONGEST = 1_000  # line
 _MOST_BYTES = 2**20  # of a flagfile
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_OURS = (__name__.partition(".")[0], "paper", "__main__")
 
 
 class _FloatParser(flags.FloatParser):
@@ -264,10 +266,32 @@ def _on_signals(handler: Any) -> None:
             signal.signal(number, handler)
 
 
-def _interrupt(number: int, _: Any) -> NoReturn:
-    """Lets whatever runs close its files; a second signal ends at once."""
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Lets whatever runs close its files; a second signal ends at once.
+
+    TensorFlow calls Python from C++, where an exception that no line of its own has
+    raised crashes the process. So it goes on to where our next line would run.
+    """
     _on_signals(signal.SIG_DFL)
-    raise KeyboardInterrupt(number)
+    callers = []
+    while frame is not None:
+        callers.append(frame)
+        frame = frame.f_back
+    if "tensorflow" not in map(_package, callers):
+        raise KeyboardInterrupt(number)
+
+    def end(frame: FrameType, *_: Any) -> None:
+        if _package(frame) in _OURS:
+            sys.settrace(None)
+            raise KeyboardInterrupt(number)
+
+    for caller in callers:
+        caller.f_trace = end
+    sys.settrace(end)
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
 def _leave(number: int, _: Any) -> NoReturn:

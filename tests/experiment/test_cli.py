@@ -507,6 +507,48 @@ def test_interrupt_is_one_line(
     assert closed
 
 
+LIBRARY = """
+import os
+
+def call(number, ours):
+    os.kill(os.getpid(), number)
+    done.append("a line of the library")
+    ours()
+    done.append("its last line")
+"""
+OURS = """
+def train(config):
+    call(number, callback)
+    done.append("a line of ours")
+
+def callback():
+    done.append("a callback of ours")
+"""
+
+
+@pytest.mark.parametrize("calls_back", [False, True])
+@pytest.mark.parametrize("number", SIGNALS)
+def test_interrupt_ends_lines_of_ours_alone(
+    command: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    calls_back: bool,
+) -> None:
+    """C++ of TensorFlow ends the process where Python of its own is interrupted."""
+    done: list[str] = []
+    library: dict[str, Any] = {"__name__": "tensorflow.python.of_a_test", "done": done}
+    exec(LIBRARY, library)
+    ours = {"__name__": "tf_decomp.of_a_test", "done": done, "number": number}
+    ours["call"] = library["call"]
+    exec(OURS, ours)
+    if not calls_back:
+        ours["callback"] = list  # no Python code
+    monkeypatch.setattr(tf_decomp, "train", ours["train"])
+    assert command("train.py").status == 128 + number
+    assert done == ["a line of the library", "its last line"][: 2 - calls_back]
+    assert sys.gettrace() is None
+
+
 # -- true processes -----------------------------------------------------------------
 
 
@@ -548,6 +590,34 @@ def test_interrupted_training_goes_on(number: signal.Signals, tmp_path: Path) ->
     assert history.read_text().startswith(before)
     process.send_signal(number)
     finish(process, status=128 + number)
+
+
+@pytest.mark.slow
+def test_interrupts_at_any_moment_of_tensorflow() -> None:
+    program = """
+import random, signal
+from absl import flags
+from tf_decomp import cli
+import tensorflow as tf
+
+def main():
+    variable, interrupted = tf.Variable(0, dtype=tf.int64), 0
+    for value in range(3000):
+        try:
+            signal.signal(signal.SIGALRM, handler)
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 4e-4))
+            for _ in range(9):
+                variable.assign(value)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except KeyboardInterrupt:
+            interrupted += 1
+    print(interrupted)
+
+random.seed(0)
+handler = cli._interrupt
+cli.run(main)
+"""
+    assert int(run_shell("-c", program).out) > 1000
 
 
 @pytest.mark.slow
