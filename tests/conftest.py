@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two logical CPUs and fixed seeds for every test, quiet TensorFlow start-up logs."""
+"""For every test: two logical CPUs, fixed seeds, signals, a quiet start."""
 
 import gc
 import os
+import signal
 
 import pytest
 
@@ -10,6 +11,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if "PYTEST_XDIST_WORKER" in os.environ:  # each worker, and what it starts, has a core
     for _name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(_name, "1")
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's job in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -25,6 +25,7 @@ _BYTES_A_WEIGHT = 16
 _SHARE = 0.5
 # Of the normal numbers of float32: between 0 and the first TensorFlow's kernels have 0.
 SMALLEST, LARGEST = (float(x) for x in (np.finfo("f4").tiny, np.finfo("f4").max))
+_INT64 = 2**63 - 1
 _LONGEST = 200
 
 
@@ -37,7 +38,7 @@ def check_whole_number(
         name: What the caller knows it by.
         value: What was given.
         least: The smallest allowed.
-        most: The largest allowed; None for no limit.
+        most: The largest allowed; None for what int64 holds.
 
     Raises:
         InputError: It is another number, or none.
@@ -46,8 +47,10 @@ def check_whole_number(
         >>> check_whole_number("seed", np.int64(3), least=0)
         3
     """
-    if _is_whole(value) and value >= least and (most is None or value <= most):
+    if _is_whole(value) and least <= value <= (_INT64 if most is None else most):
         return int(value)
+    if most is None and _is_whole(value) and value > _INT64:
+        most = _INT64
     bounds = f">= {least}" if most is None else f"between {least} and {most:,}"
     raise InputError(f"{name} must be a whole number {bounds}; received {short(value)}")
 
@@ -102,7 +105,8 @@ def check_sizes(name: str, values: Any, at_least: int = 0) -> tuple[int, ...]:
         sizes: list[Any] = [None] if isinstance(values, str) else list(values)
     except TypeError:
         sizes = [None]
-    if len(sizes) < at_least or not all(_is_whole(n) and n >= 1 for n in sizes):
+    usable = (_is_whole(size) and 1 <= size <= _INT64 for size in sizes)
+    if len(sizes) < at_least or not all(usable):
         count = f"{at_least} or more " if at_least else ""
         raise InputError(
             f"{name} must be a sequence of {count}whole numbers >= 1, as (100,); "

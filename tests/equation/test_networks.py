@@ -143,6 +143,8 @@ BAD = {
         for value in (0, -1, 1.5, 2.0, True, "3", None, (2,), np.nan, tf.zeros(2))
         for network in (MLPEncoder, ConvEncoder)
     },
+    "beyond int64": ("whole number between 1 and 9,2", partial(MLPEncoder, 10**400)),
+    "hidden beyond int64": ("whole numbers >= 1", lambda: MLPEncoder(2, (10**400,))),
     **{
         f"data_dim {value!r}": (
             "MLPDecoder: data_dim must be a whole number >= 1; received",

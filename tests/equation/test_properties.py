@@ -51,7 +51,7 @@ def made(make: Callable[..., Any], *arguments: Any) -> Any:
     except InputError as error:
         message = str(error)
     assert "\n" not in message
-    assert len(message) < 300
+    assert len(message) < 400
     return None
 
 
