@@ -1,19 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packaging of tf_decomp."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+ROOT = Path(__file__).parent
+INIT = (ROOT / "tf_decomp" / "__init__.py").read_text(encoding="utf-8")
+
+REPORT = ["Jinja2>=3.1.6,<4"]
+SWEEP = ["submitit>=1.5.4,<1.6"]
+SERVING: list[str] = []
+
 setup(
     name="tf-decomp",
-    version="0.1.0",
+    version=re.findall(r'^__version__ = "(.+)"$', INIT, re.MULTILINE)[0],
     description="Variational autoencoders whose latents decompose as their prior says",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=find_packages(include=["tf_decomp", "tf_decomp.*"]),
-    package_data={"tf_decomp.evaluation.report": ["templates/*"]},
+    author="The tf-decomp developers",
+    url="https://proceedings.mlr.press/v97/mathieu19a.html",  # the paper
+    packages=[
+        *find_packages(include=["tf_decomp", "tf_decomp.*"]),
+        "tf_decomp.configs",
+    ],
+    package_dir={"tf_decomp.configs": "configs"},
+    package_data={
+        "tf_decomp": ["py.typed"],
+        "tf_decomp.configs": ["*.flags"],
+        "tf_decomp.evaluation.report": ["templates/*"],
+    },
+    py_modules=["tf_decomp_start"],
+    entry_points={
+        "console_scripts": [
+            f"tf-decomp-{name} = tf_decomp_start:{name}"
+            for name in ("train", "evaluate", "export", "sweep")
+        ]
+    },
     python_requires=">=3.11,<3.14",
     install_requires=[
         "absl-py>=2.1,<3",
@@ -33,25 +58,31 @@ setup(
     ],
     extras_require={
         "test": [
-            "Jinja2>=3.1.6,<4",
+            *REPORT,
+            *SWEEP,
+            *SERVING,
             "hypothesis>=6.170,<7",
             "import-linter>=2.17,<3",
             "mypy>=1.15,<3",
             "pytest>=8.3,<10",
             "pytest-xdist>=3.6,<4",
             "ruff>=0.9,<1",
-            "submitit>=1.5.4,<1.6",
         ],
-        "serving": [],
-        "sweep": ["submitit>=1.5.4,<1.6"],
+        "all": [*REPORT, *SWEEP, *SERVING],
+        "serving": SERVING,
+        "sweep": SWEEP,
         "bench": ["torch==2.13.0"],
-        "report": ["Jinja2>=3.1.6,<4"],
+        "report": REPORT,
         "gpu": ["tensorflow[and-cuda]>=2.20,<2.22"],
     },
     classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
     ],
 )

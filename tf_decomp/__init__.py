@@ -55,7 +55,7 @@ from tf_decomp.priors import (
 )
 from tf_decomp.vae import DecompositionVAE
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "DIVERGENCES",

@@ -2,12 +2,14 @@
 """Command lines: absl flags made from ExperimentConfig, and one-line errors."""
 
 import dataclasses
+import inspect
 import io
 import math
 import os
 import re
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -20,6 +22,7 @@ from tf_decomp.checks import check_file
 from tf_decomp.errors import InputError, NonFiniteLoss
 from tf_decomp.experiment.config import (
     DEFAULTS,
+    SUBJECTS,
     ExperimentConfig,
     flag_lines,
     parse_setting,
@@ -27,6 +30,9 @@ from tf_decomp.experiment.config import (
 from tf_decomp.files import read_text
 
 INTERRUPTED = "interrupted; the same command continues"
+_CONFIG = "config"
+_HELP = {"--help", "-help", "-h"}
+_INDENT = 32  # of help texts
 _LONGEST = 1_000  # line
 _MOST_BYTES = 2**20  # of a flagfile
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -42,10 +48,9 @@ class _FloatParser(flags.FloatParser):
         return value
 
 
-def _define_float(name: str, default: float, text: str) -> None:
-    flags.DEFINE(
-        _FloatParser(), name, default, text, serializer=flags.ArgumentSerializer()
-    )
+def _define_float(name: str, default: float, text: str, **others: Any) -> None:
+    serializer = flags.ArgumentSerializer()
+    flags.DEFINE(_FloatParser(), name, default, text, serializer=serializer, **others)
 
 
 _DEFINE = {
@@ -58,23 +63,38 @@ _DEFINE = {
 
 
 def define_config_flags() -> None:
-    """Makes a flag of every field of ExperimentConfig."""
-    fields = dataclasses.fields(ExperimentConfig)
-    define_flags(**{f.name: (f.default, f.metadata["help"]) for f in fields})
+    """Makes a flag of every field of ExperimentConfig, and --config."""
+    configs = f"Settings of the paper: {', '.join(shipped_configs())}. Later flags win."
+    define_flags("Settings of an experiment", **{_CONFIG: ("", configs)})
+    fields = {field.name: field for field in dataclasses.fields(ExperimentConfig)}
+    for subject, names in SUBJECTS.items():
+        ours = [fields[name] for name in names]
+        define_flags(subject, **{f.name: (f.default, f.metadata["help"]) for f in ours})
 
 
-def define_flags(**defaults: tuple[Any, str]) -> None:
+def define_flags(subject: str, **defaults: tuple[Any, str]) -> None:
     """Makes flags of the types of their defaults.
 
     Args:
+        subject: What they are about; the heading above them in --help.
         **defaults: Flag name to default and help text; a list is one of texts that
             commas part, and a path is a text, "" where it has no default.
     """
     for name, (default, text) in defaults.items():
         if isinstance(default, tuple):
             default = [str(item) for item in default]
-        _DEFINE[type(default)](name, default, text)
-        _show_in_help(name)
+        _DEFINE[type(default)](name, default, text, module_name=subject)
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Returns the flagfiles that come with the package, by name."""
+    # An installed package holds them; in a checkout they lie beside it.
+    package = Path(__file__).parent
+    folders = (package / "configs", package.parent / "configs")
+    return {
+        path.stem: path for folder in folders for path in sorted(folder.glob("*.flags"))
+    }
 
 
 def config_from_flags(**changes: Any) -> ExperimentConfig:
@@ -123,7 +143,7 @@ def announce(config: ExperimentConfig) -> None:
     if all(flags.FLAGS[name].using_default_value for name in DEFAULTS):
         print(
             "No flags were given, so these are the defaults; the paper's settings are "
-            "--flagfile=configs/pinwheel.flags and its neighbours, --help lists all",
+            f"--config={', --config='.join(shipped_configs())}; --help lists all flags",
             flush=True,
         )
 
@@ -157,19 +177,23 @@ def run(main: Callable[[], None]) -> None:
                 raise
             _stop(line)
 
+    def parse(arguments: list[str]) -> list[str]:
+        if _HELP & set(arguments[1:]):
+            try:
+                print(_help_text(inspect.getdoc(main) or ""), flush=True)
+            except BrokenPipeError:  # of `| head`
+                _drop_output()
+            sys.exit()
+        return _parse(arguments)
+
     _on_signals(_interrupt)
     try:
-        app.run(guarded, flags_parser=_parse)
+        app.run(guarded, flags_parser=parse)
     except KeyboardInterrupt as error:
         _stop(INTERRUPTED, 128 + next(iter(error.args), signal.SIGINT))
     finally:
         # What is left, the end of the libraries, is not worth waiting for.
         _on_signals(_leave)
-
-
-def _show_in_help(name: str) -> None:
-    """Makes --help list a flag: absl shows only those that the program defines."""
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
 
 def _parse(arguments: list[str]) -> list[str]:
@@ -192,14 +216,55 @@ def _with_flagfiles(
         name, equals, path = argument.partition("=")
         if argument == "--":
             return [*given, argument, *rest]
-        if name not in ("--flagfile", "-flagfile"):
+        flag = name.removeprefix("-").removeprefix("-")
+        if name == flag or flag not in ("flagfile", _CONFIG):
             given.append(argument)
             continue
-        file = Path(os.path.expanduser(path if equals else next(rest, "")).strip())
+        file = _find_flagfile(flag, (path if equals else next(rest, "")).strip())
         if file in above:
             raise InputError(f"{file}: this flagfile includes itself; remove that line")
         given += _with_flagfiles([*flag_lines(_flagfile_text(file))], (*above, file))
     return given
+
+
+def _find_flagfile(flag: str, name: str) -> Path:
+    """Returns the path of a flagfile, or of a shipped one by its name."""
+    shipped, path = shipped_configs(), Path(os.path.expanduser(name))
+    if flag == _CONFIG and name not in shipped:
+        raise InputError(
+            f"--{_CONFIG}: expected one of {', '.join(shipped)}; received {name!r}; a "
+            "file of yours is --flagfile=PATH"
+        )
+    ours = name in shipped and (flag == _CONFIG or not path.exists())
+    return shipped[name] if ours else path
+
+
+def _help_text(about: str) -> str:
+    """Returns what --help prints: every flag of the program, by subject."""
+    lines, subject = [about], ""
+    for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0]):
+        if flag.name not in flags.FLAGS:
+            continue
+        heading = flags.FLAGS.find_module_defining_flag(flag.name)
+        if heading != subject:
+            lines += ["", heading]
+            subject = heading
+        usage = (
+            f"  --[no]{flag.name}" if flag.boolean else f"  --{flag.name}={_text(flag)}"
+        )
+        if len(usage) > _INDENT - 2:
+            lines.append(usage)
+            usage = ""
+        text = f"{usage:{_INDENT}}{flag.help}"
+        lines.append(textwrap.fill(text, 88, subsequent_indent=" " * _INDENT))
+    lines += ["", "--flagfile=PATH reads flags from a file; --helpfull lists more."]
+    return "\n".join(lines)
+
+
+def _text(flag: flags.Flag) -> str:
+    """Returns a flag's default as one writes it."""
+    default = flag.default_unparsed
+    return ",".join(default) if isinstance(default, list) else str(default)
 
 
 def _flagfile_text(path: Path) -> str:
@@ -226,7 +291,7 @@ def _line_of(error: Exception) -> str | None:
         case InputError() | NonFiniteLoss():
             return str(error)
         case BrokenPipeError():
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             return "nobody reads what is printed any more; the same command continues"
         case OSError(filename=None):
             return f"{error} (in {_places()})"
@@ -242,6 +307,11 @@ def _line_of(error: Exception) -> str | None:
         ):
             return f"TensorFlow: {_first_line(error.message)} (in {_places()})"
     return None
+
+
+def _drop_output() -> None:
+    """Lets Python flush what nobody reads, at its end, without another error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _places() -> str:

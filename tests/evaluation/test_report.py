@@ -447,7 +447,7 @@ def test_metrics_alone(tmp_path: Path) -> None:
 def test_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         render_report(RunFiles(tmp_path), Evaluation([]))
-    one_line(error, str(tmp_path), "evaluation.json", "bin/evaluate.py")
+    one_line(error, str(tmp_path), "evaluation.json", "tf-decomp-evaluate")
     assert not list(tmp_path.iterdir())
 
 

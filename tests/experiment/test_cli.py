@@ -4,11 +4,13 @@
 Most command lines run inside this process, as `python bin/train.py` would run them.
 """
 
+import dataclasses
 import importlib
 import logging
 import os
 import runpy
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -26,19 +28,20 @@ from processes import BIN, ROOT, TRAIN, finish, run_python, start_python, wait_u
 from runs import tree
 from tensorflow_probability import distributions as tfd
 
-import tf_decomp
 from tf_decomp import ExperimentConfig, StudentTPrior, build_vae, startup
 from tf_decomp.evaluation.report.settings import describe_training, tabulate_settings
 from tf_decomp.experiment import model_card
 from tf_decomp.experiment.choices import CHOICES, Choice
+from tf_decomp.experiment.config import DEFAULTS, SUBJECTS
 from tf_decomp.likelihoods import LaplaceLikelihood
 from tf_decomp.posteriors import LaplacePosterior
+from tf_decomp.programs import train as train_program
 
 CONFIGS = sorted((ROOT / "configs").glob("*.flags"))
 PROGRAMS = sorted(path.name for path in BIN.glob("*.py"))
 OUR_FLAGS = {
     *ExperimentConfig.__dataclass_fields__,
-    *("run_dir", "export_dir", "codes", "metrics"),
+    *("config", "run_dir", "export_dir", "codes", "metrics"),
 }
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -88,7 +91,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[ExperimentConfig]:
         configs.append(config)
         return {"test/elbo": {"value": -1.25, "standard_error": 0.5, "n": 400}}
 
-    monkeypatch.setattr(tf_decomp, "train", train)
+    monkeypatch.setattr(train_program, "train", train)
     return configs
 
 
@@ -185,18 +188,74 @@ def test_a_run_says_first_what_it_does(
         "files go to runs/run"
     )
     assert "defaults" in lines[1]
-    assert "--flagfile=configs/pinwheel.flags" in lines[1]
+    assert "--config=pinwheel" in lines[1]
     lines = command("train.py", "--epochs=1").out.splitlines()
     assert "1 epoch in batches" in lines[0]
     assert "default" not in lines[1]
 
 
-def test_help_names_every_flag(command: Any) -> None:
+def test_help_shows_every_setting_by_subject(command: Any) -> None:
+    result = command("train.py", "--help")
+    assert result.status is None
+    assert result.err == ""
+    lines = result.out.splitlines()
+    assert max(map(len, lines)) <= 88
+    headings = [line for line in lines[1:-1] if line and not line.startswith(" ")]
+    assert headings == ["Settings of an experiment", *SUBJECTS]
+    flat = " ".join(result.out.split())
+    for name, field in ExperimentConfig.__dataclass_fields__.items():
+        usage = f"  --[no]{name} " if field.default is False else f"  --{name}="
+        assert [usage in line for line in lines].count(True) == 1, name
+        assert " ".join(field.metadata["help"].split()) in flat.replace("- ", "-")
+    assert sorted(sum(SUBJECTS.values(), ())) == sorted(DEFAULTS)
+
+
+def test_help_full_names_every_flag(command: Any) -> None:
     result = command("train.py", "--helpfull")
     for name, field in ExperimentConfig.__dataclass_fields__.items():
         assert f"--{name}:" in result.out or f"--[no]{name}:" in result.out
         assert field.metadata["help"].split()[0] in result.out
     assert result.err == ""
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_that_nobody_reads_to_its_end(program: str) -> None:
+    command = f"{sys.executable} {BIN / program} --help | true"
+    result = subprocess.run(
+        ["bash", "-c", f"{command}; echo ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (result.stdout, result.stderr) == ("0\n", "")
+
+
+@pytest.mark.parametrize(
+    "flag", ["--config=pinwheel", "--flagfile=pinwheel", "-config pinwheel"]
+)
+def test_shipped_configs_have_names(
+    command: Any, trained: list[ExperimentConfig], flag: str
+) -> None:
+    command("train.py", *flag.split(), "--alpha=0")
+    shipped = (ROOT / "configs/pinwheel.flags").read_text()
+    (config,) = trained
+    assert config == dataclasses.replace(ExperimentConfig.from_flags(shipped), alpha=0)
+
+
+def test_a_file_of_the_users_own_comes_before_a_shipped_one(
+    command: Any, trained: list[ExperimentConfig]
+) -> None:
+    Path("pinwheel").write_text("--epochs=3\n")
+    command("train.py", "--flagfile=pinwheel")
+    command("train.py", "--config=pinwheel")
+    assert [config.epochs for config in trained] == [3, 500]
+
+
+@pytest.mark.parametrize("name", ["", "pinwheels", "configs/pinwheel.flags", "../x"])
+def test_unknown_configs_are_one_line(command: Any, name: str) -> None:
+    result = command("train.py", f"--config={name}")
+    known = ("dsprites", "fashion_mnist", "pinwheel", "--flagfile")
+    assert_one_line(result, "train.py", "--config", repr(name), *known)
 
 
 # -- choices ----------------------------------------------------------------------
@@ -438,7 +497,7 @@ def test_other_exceptions_keep_their_traceback(
     def broken(config: ExperimentConfig) -> None:
         raise ZeroDivisionError("a bug of ours")
 
-    monkeypatch.setattr(tf_decomp, "train", broken)
+    monkeypatch.setattr(train_program, "train", broken)
     with pytest.raises(ZeroDivisionError, match="a bug of ours"):
         command("train.py")
 
@@ -482,7 +541,7 @@ def test_errors_of_the_machine_are_one_line(
     def full(config: ExperimentConfig) -> None:
         raise error
 
-    monkeypatch.setattr(tf_decomp, "train", full)
+    monkeypatch.setattr(train_program, "train", full)
     monkeypatch.setattr(os, "dup2", lambda *descriptors: None)  # of pytest's stdout
     assert_one_line(command("train.py"), "train.py", *named)
 
@@ -500,7 +559,7 @@ def test_interrupt_is_one_line(
         finally:
             closed.append(True)
 
-    monkeypatch.setattr(tf_decomp, "train", interrupted)
+    monkeypatch.setattr(train_program, "train", interrupted)
     result = command("train.py")
     assert result.status == 128 + number
     assert result.err == "train.py: interrupted; the same command continues\n"
@@ -543,7 +602,7 @@ def test_interrupt_ends_lines_of_ours_alone(
     exec(OURS, ours)
     if not calls_back:
         ours["callback"] = list  # no Python code
-    monkeypatch.setattr(tf_decomp, "train", ours["train"])
+    monkeypatch.setattr(train_program, "train", ours["train"])
     assert command("train.py").status == 128 + number
     assert done == ["a line of the library", "its last line"][: 2 - calls_back]
     assert sys.gettrace() is None

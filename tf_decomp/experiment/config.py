@@ -29,6 +29,34 @@ _MOST_WHOLE = 2**31 - 1  # TensorFlow counts in int32
 _MOST_NUMBERS = 10**8
 _PATHS = ("data_dir", "output_dir")
 
+# What each setting is about, as `--help` shows them.
+SUBJECTS = {
+    "Data": (
+        "dataset",
+        "data_dir",
+        "image_size",
+        "max_train_examples",
+        "max_test_examples",
+    ),
+    "Prior p(z)": (
+        "prior",
+        "latent_dim",
+        "gamma",
+        "spike_variance",
+        "df",
+        "mixture_variance",
+    ),
+    "Posterior q(z|x) and likelihood p(x|z)": (
+        "posterior",
+        "likelihood",
+        "hidden",
+        "batch_norm",
+    ),
+    "Objective": ("divergence", "alpha", "beta", "num_samples"),
+    "Training": ("epochs", "batch_size", "learning_rate", "seed", "strategy"),
+    "Files": ("output_dir", "overwrite"),
+}
+
 
 def _setting(
     default: Any, help: str, least: float | None = None, most: float | None = None
@@ -42,9 +70,9 @@ def _setting(
 
 @dataclasses.dataclass(frozen=True)
 class ExperimentConfig:
-    """Every setting of a training run; each is a flag of bin/train.py.
+    """Every setting of a training run; each is a flag of `tf-decomp-train`.
 
-    The fields' help texts are their documentation: `bin/train.py --help`. A `~` in
+    The fields' help texts are their documentation: `tf-decomp-train --help`. A `~` in
     front of a path is the user's home.
 
     Raises:
@@ -61,7 +89,7 @@ class ExperimentConfig:
     data_dir: str = _setting("", "The only folder to look for the data in; else usual.")
     image_size: int = _setting(
         0,
-        "Side to which images are resized; 0: as they are (Fashion-MNIST: 32).",
+        "Of images: the side to which they are resized; 0: none (Fashion-MNIST: 32).",
         least=0,
         most=4096,
     )
@@ -73,29 +101,31 @@ class ExperimentConfig:
     )
     prior: str = _setting("normal", f"p(z), one of {', '.join(PRIORS)}.")
     gamma: float = _setting(
-        0.8, "Weight of the spike of spike_and_slab, in [0, 1].", least=0, most=1
+        0.8, "Of prior spike_and_slab: the spike's weight, in [0, 1].", least=0, most=1
     )
-    spike_variance: float = _setting(0.05, "Variance of that spike.", least=SMALLEST)
+    spike_variance: float = _setting(
+        0.05, "Of prior spike_and_slab: the spike's variance.", least=SMALLEST
+    )
     df: float = _setting(
         5.0,
-        "Degrees of freedom of student_t; inf: the normal.",
+        "Of prior student_t: degrees of freedom; inf: the normal.",
         least=SMALLEST,
         most=math.inf,
     )
     mixture_variance: float = _setting(
-        0.03, "Variance of the four normals of normal_mixture.", least=SMALLEST
+        0.03, "Of prior normal_mixture: variance of its four modes.", least=SMALLEST
     )
     posterior: str = _setting("normal", f"q(z|x), one of {', '.join(POSTERIORS)}.")
     likelihood: str = _setting("normal", f"p(x|z), one of {', '.join(LIKELIHOODS)}.")
     latent_dim: int = _setting(2, "Number of latent dimensions.", least=1, most=100_000)
     hidden: tuple[int, ...] = _setting(
         (100,),
-        "Units of the hidden layers of networks for vectors.",
+        "Of data that are vectors: units of the hidden layers.",
         least=1,
         most=100_000,
     )
     batch_norm: bool = _setting(
-        False, "Batch-normalised convolutional networks, as for Fashion-MNIST."
+        False, "Of images: batch-normalised networks, as for Fashion-MNIST."
     )
     divergence: str = _setting(
         "none", f"D(q(z), p(z)), one of {', '.join(DIVERGENCES)}."

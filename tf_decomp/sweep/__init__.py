@@ -4,10 +4,10 @@
     OUTPUT_DIR/
       sweep.json          the sweep's own settings
       sweep.csv           one row a point, rewritten when a run ends
-      beta=0.1,seed=3/    a run's folder, as bin/train.py makes it
+      beta=0.1,seed=3/    a run's folder, as tf-decomp-train makes it
       .submitit/          logs, in a folder for each run
 
-Runs resume as those of bin/train.py do, so the same call continues a sweep.
+Runs resume as those of tf-decomp-train do, so the same call continues a sweep.
 """
 
 from tf_decomp.sweep.grid import Run, grid_points, parse_grid, plan_runs

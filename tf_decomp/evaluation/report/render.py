@@ -115,7 +115,7 @@ def render_report(files: RunFiles, evaluation: Evaluation) -> Path:
     if not sections:
         raise InputError(
             f"{files.root}: expected a run or an evaluation.json; received neither; "
-            "run bin/evaluate.py first"
+            "evaluate the run first (tf-decomp-evaluate)"
         )
     title = evaluation.title or (name_run(config) if config else _DEFAULT_TITLE)
     write_text(files.report, _fill_page(title, sections))
