@@ -15,7 +15,7 @@ import pytest
 from runs import one_line, tree
 
 from tf_decomp.errors import InputError
-from tf_decomp.evaluation import compare_runs
+from tf_decomp.evaluation import compare, compare_runs
 from tf_decomp.evaluation.report import latex
 from tf_decomp.evaluation.rows import Evaluation, Row
 from tf_decomp.experiment.config import ExperimentConfig
@@ -263,7 +263,24 @@ def test_pictures_stand_side_by_side_in_a_page_of_one_file(tmp_path: Path) -> No
         assert 'src="data:image/png;base64,' in image
         assert 'width="96" height="192"' in image
     assert source.count("Both.") == 1  # for all of them
+    ids = re.findall(r' id="(.*?)"', source)
+    assert len(ids) == len({*ids})
+    assert {*re.findall(r'href="#(.*?)"', source)} <= {*ids}
     assert not re.search(r"https?://|<script|<link[^>]*href=\"[^d]|url\(", source)
+
+
+def test_pictures_of_many_runs_are_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "_MOST_PICTURED", 2)
+    runs = [make(tmp_path / name) for name in "abc"]
+    for run in runs:
+        (run / "plots").mkdir()
+        PIL.Image.new("RGB", (15, 30)).save(run / "plots" / "samples.png")
+    source = compare_runs(runs, tmp_path).read_text(encoding="utf-8")
+    assert source.count("<img") == 2
+    assert "Of the first 2 runs" in source
+    assert "Of the first" not in compare_runs(runs[1:], tmp_path).read_text("utf-8")
 
 
 def test_hostile_names_stay_names(tmp_path: Path) -> None:
@@ -279,11 +296,11 @@ def test_hostile_names_stay_names(tmp_path: Path) -> None:
 
 def test_the_same_runs_give_the_same_files(tmp_path: Path) -> None:
     runs = [make(tmp_path / name, beta=beta) for beta, name in enumerate("ab")]
-    first = [path.read_bytes() for path in compare(runs, tmp_path / "1")]
-    assert first == [path.read_bytes() for path in compare(runs, tmp_path / "2")]
+    first = [path.read_bytes() for path in written(runs, tmp_path / "1")]
+    assert first == [path.read_bytes() for path in written(runs, tmp_path / "2")]
 
 
-def compare(runs: Sequence[Path], folder: Path) -> list[Path]:
+def written(runs: Sequence[Path], folder: Path) -> list[Path]:
     compare_runs(runs, folder)
     assert len([*folder.iterdir()]) == 3
     return sorted(folder.iterdir())
@@ -388,7 +405,7 @@ def test_runs_that_are_not_ready(tmp_path: Path) -> None:
     files.evaluation.unlink()
     refused([a, b], out, str(b), "evaluate")
     RunFiles(a).evaluation.unlink()
-    refused([a, b], out, str(a), "nor do 1 more")
+    refused([a, b], out, str(a), "(and 1 more)")
     RunFiles(a).metrics.unlink()
     refused([a, b], out, str(a), "train it first")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The judgement of a run, or of anybody's codes: metrics, figures and a report."""
+"""The judgement of runs, or of anybody's codes: metrics, figures, reports."""
 
 from tf_decomp.evaluation.compare import compare_runs
 from tf_decomp.evaluation.judge import evaluate_codes, evaluate_run

@@ -36,6 +36,7 @@ _GROUPS = {**TEST_GROUP, **GROUPS}
 # Settings that say where a run happens, not what it computes.
 _PLACEMENT = ("output_dir", "strategy", "overwrite")
 _TEST_DATA = ("dataset", "data_dir", "image_size", "max_test_examples")
+_MOST_PICTURED = 60  # runs; of more, a page is slow to open
 _SCREEN_SHARE = 96 / 150  # figures have 150 dots per inch, a page 96: their true size
 _BETTER = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "": ""}
 
@@ -132,7 +133,8 @@ def compare_runs(runs: Sequence[Path], output_dir: Path) -> Path:
     )
     _write_table(output_dir / "comparison.csv", columns, metrics, differing)
     blocks = _tabulate(means or columns, metrics, differing)
-    write_text(output_dir / "comparison.tex", _typeset(means or columns, blocks))
+    of = "means over seeds" if means else "of one trained model each"
+    write_text(output_dir / "comparison.tex", _typeset(of, means or columns, blocks))
     write_text(output_dir / "comparison.html", page)
     return output_dir / "comparison.html"
 
@@ -190,10 +192,8 @@ def _check_evaluated(folders: Sequence[Path]) -> None:
             "sweep; received none of them; look for a typing error"
         )
     first.read_metrics()  # one that is not finished says so
-    raise InputError(
-        f"{first.root}: holds no evaluation.json{f', nor do {more} more' * (more > 0)};"
-        " evaluate first"
-    )
+    others = f" (and {more} more)" * (more > 0)
+    raise InputError(f"{first.root}{others}: no evaluation.json there; evaluate first")
 
 
 def _read_all(folders: Sequence[Path]) -> list[_Run]:
@@ -427,7 +427,7 @@ def _compared(
 def _pictures(runs: Sequence[_Run]) -> dict[str, Any]:
     """Returns the pictures by title, those of each run beside each other."""
     pictures: dict[str, list[dict[str, Any]]] = {}
-    for run in runs:
+    for run in runs[:_MOST_PICTURED]:
         named = [
             (figure["title"], run.files.root / figure["file"], figure["caption"])
             for figure in run.evaluation.figures
@@ -456,7 +456,8 @@ def _pictures(runs: Sequence[_Run]) -> dict[str, Any]:
         for number, (title, images) in enumerate(pictures.items(), start=1)
     ]
     entries = [(section["anchor"], section["title"]) for section in sections]
-    return {"sections": sections, "entries": entries}
+    most = _MOST_PICTURED if len(runs) > _MOST_PICTURED else None
+    return {"sections": sections, "entries": entries, "most": most}
 
 
 def _embed(path: Path) -> dict[str, Any]:
@@ -510,8 +511,11 @@ def _write_table(
     write_csv(path, names, rows)
 
 
-def _typeset(columns: Sequence[_Column], blocks: Mapping[str, Sequence[_Line]]) -> str:
+def _typeset(
+    of: str, columns: Sequence[_Column], blocks: Mapping[str, Sequence[_Line]]
+) -> str:
     return latex.tabulate(
+        f"Values, {of}, with one standard error.",
         [latex.escape(column.name) for column in columns],
         [
             (

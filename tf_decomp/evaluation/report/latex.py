@@ -52,17 +52,20 @@ def typeset(number: str) -> str:
 
 
 def tabulate(
-    head: Sequence[str], blocks: Sequence[tuple[str, Sequence[Sequence[str]]]]
+    remark: str,
+    head: Sequence[str],
+    blocks: Sequence[tuple[str, Sequence[Sequence[str]]]],
 ) -> str:
     """Returns a table in the style of booktabs, to be put in a document by `input`.
 
     Args:
+        remark: One line on what the table holds, for who opens the file.
         head: Headings of the columns behind the first, in LaTeX.
         blocks: Heading in LaTeX, or "", and rows of each block; a row is its name and
             a cell for each heading, in LaTeX.
     """
     lines = [
-        r"% Made by tf_decomp. Needs \usepackage{booktabs}.",
+        rf"% {remark} Made by tf_decomp; needs \usepackage{{booktabs}}.",
         rf"\begin{{tabular}}{{l{'r' * len(head)}}}",
         r"\toprule",
         _row(["", *head]),
