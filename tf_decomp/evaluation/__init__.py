@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The judgement of a run, or of anybody's codes: metrics, figures and a report."""
+"""The judgement of runs, or of anybody's codes: metrics, figures, reports."""
 
+from tf_decomp.evaluation.compare import compare_runs
 from tf_decomp.evaluation.judge import evaluate_codes, evaluate_run
 from tf_decomp.evaluation.rows import GROUPS
 
-__all__ = ["GROUPS", "evaluate_codes", "evaluate_run"]
+__all__ = ["GROUPS", "compare_runs", "evaluate_codes", "evaluate_run"]

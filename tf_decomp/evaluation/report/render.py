@@ -30,7 +30,7 @@ from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.files import read_json, write_text
 
 _DEFAULT_TITLE = "Evaluation of a representation"
-_TEST_GROUP = {
+TEST_GROUP = {
     "test": (
         "Objective on the test set",
         "The terms of the training objective, as means over the test set; the errors "
@@ -55,7 +55,7 @@ _SECTIONS = {
     "environment": "Environment",
 }
 # Caption of a plot of the run, and what a reader who does not see it should know.
-_PLOTS = {
+PLOTS = {
     "training_curves": (
         "The terms of the objective against the epoch, in nats unless the panel says "
         "otherwise: training set solid with circles, test set dashed with squares.",
@@ -118,7 +118,7 @@ def render_report(files: RunFiles, evaluation: Evaluation) -> Path:
             "evaluate the run first (tf-decomp-evaluate)"
         )
     title = evaluation.title or (name_run(config) if config else _DEFAULT_TITLE)
-    write_text(files.report, _fill_page(title, sections))
+    write_text(files.report, fill_page("Evaluation report", title, sections))
     return files.report
 
 
@@ -138,7 +138,7 @@ def _verdicts(evaluation: Evaluation) -> list[dict[str, Any]]:
 def _metrics(
     files: RunFiles, evaluation: Evaluation, config: ExperimentConfig | None
 ) -> dict[str, Any]:
-    rows = [*_objective_rows(files, config), *evaluation.rows]
+    rows = [*objective_rows(files, config), *evaluation.rows]
     tables = [
         {
             "anchor": _anchor(key),
@@ -147,7 +147,7 @@ def _metrics(
             "warnings": evaluation.warnings_of(key),
             "rows": [row for row in rows if row.group == key],
         }
-        for key, (title, text) in {**_TEST_GROUP, **GROUPS}.items()
+        for key, (title, text) in {**TEST_GROUP, **GROUPS}.items()
         if any(row.group == key for row in rows)
     ]
     if not tables:
@@ -164,8 +164,17 @@ def _metrics(
     }
 
 
-def _objective_rows(files: RunFiles, config: ExperimentConfig | None) -> list[Row]:
-    """Returns the numbers of metrics.json."""
+def objective_rows(files: RunFiles, config: ExperimentConfig | None) -> list[Row]:
+    """Returns the numbers of metrics.json; none where there is no run.
+
+    Args:
+        files: Of the run.
+        config: Its settings, or None.
+
+    Raises:
+        InputError: The run is not finished, or its files do not belong together.
+        OSError: A file cannot be read.
+    """
     rows = []
     unit_of_d = DIVERGENCES[config.divergence].unit if config else "nats"
     for key, result in (files.read_metrics() if config else {}).items():
@@ -190,7 +199,7 @@ def _training(files: RunFiles, config: ExperimentConfig | None) -> dict[str, Any
 
 
 def _plot(files: RunFiles, name: str) -> dict[str, Any]:
-    path, (caption, alt) = files.plots / f"{name}.png", _PLOTS[name]
+    path, (caption, alt) = files.plots / f"{name}.png", PLOTS[name]
     title = name.replace("_", " ").capitalize()
     return _embed(path, title, caption, alt) if path.exists() else {}
 
@@ -239,12 +248,23 @@ def _words(value: Any) -> str:
     return format_number(value) if isinstance(value, float) else str(value)
 
 
-def _fill_page(title: str, sections: Sequence[Mapping[str, Any]]) -> str:
+def fill_page(kind: str, title: str, sections: Sequence[Mapping[str, Any]]) -> str:
+    """Returns a page that holds its style and all images.
+
+    Args:
+        kind: What kind of page it is, for its head.
+        title: Its heading.
+        sections: `anchor`, `title` and `content` of each; the template has the name of
+            the anchor.
+
+    Raises:
+        InputError: Jinja2 is missing.
+    """
     try:
         import jinja2  # noqa: PLC0415  (of an extra)
     except ModuleNotFoundError:
         raise InputError(
-            "report.html needs Jinja2, which is not installed; "
+            "a report needs Jinja2, which is not installed; "
             "run pip install 'tf-decomp[report]'"
         ) from None
     environment = jinja2.Environment(
@@ -262,4 +282,5 @@ def _fill_page(title: str, sections: Sequence[Mapping[str, Any]]) -> str:
         "number": format_number,
         "width": BAR_WIDTH,
     }
-    return environment.get_template("page.html").render(title=title, sections=sections)
+    template = environment.get_template("page.html")
+    return template.render(kind=kind, title=title, sections=sections)
