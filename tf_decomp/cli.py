@@ -148,7 +148,16 @@ def announce(config: ExperimentConfig) -> None:
         )
 
 
-def run(main: Callable[[], None]) -> None:
+def unexpected(argument: str) -> str:
+    """Returns what is said of an argument that is no flag.
+
+    Args:
+        argument: As it was given.
+    """
+    return f"unexpected argument {argument!r}; flags look like --name=value"
+
+
+def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
     """Parses the flags, runs `main` and exits.
 
     A mistake in the input, a full disk or too little memory ends with one line on
@@ -157,7 +166,9 @@ def run(main: Callable[[], None]) -> None:
     exception keeps its traceback.
 
     Args:
-        main: Takes nothing, reads the flags.
+        main: Reads the flags; its docstring opens --help.
+        takes_arguments: Whether it takes, as texts, what is no flag; else such
+            arguments are refused.
     """
 
     def guarded(arguments: list[str]) -> None:
@@ -167,10 +178,10 @@ def run(main: Callable[[], None]) -> None:
             sys.stdout.reconfigure(errors="backslashreplace")
         logging.set_verbosity(logging.WARNING)
         tf.get_logger().setLevel("ERROR")
-        if len(arguments) > 1:
-            _stop(f"unexpected argument {arguments[1]!r}; flags look like --name=value")
+        if len(arguments) > 1 and not takes_arguments:
+            _stop(unexpected(arguments[1]))
         try:
-            main()
+            main(*arguments[1:])
         except Exception as error:
             line = _line_of(error)
             if line is None:
@@ -186,6 +197,7 @@ def run(main: Callable[[], None]) -> None:
             sys.exit()
         return _parse(arguments)
 
+    flags.FLAGS.set_gnu_getopt(True)  # flags may follow other arguments
     _on_signals(_interrupt)
     try:
         app.run(guarded, flags_parser=parse)

@@ -28,7 +28,13 @@ from processes import BIN, ROOT, TRAIN, finish, run_python, start_python, wait_u
 from runs import tree
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp import ExperimentConfig, StudentTPrior, build_vae, startup
+from tf_decomp import (
+    ExperimentConfig,
+    StudentTPrior,
+    build_vae,
+    evaluation,
+    startup,
+)
 from tf_decomp.evaluation.report.settings import describe_training, tabulate_settings
 from tf_decomp.experiment import model_card
 from tf_decomp.experiment.choices import CHOICES, Choice
@@ -41,7 +47,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.flags"))
 PROGRAMS = sorted(path.name for path in BIN.glob("*.py"))
 OUR_FLAGS = {
     *ExperimentConfig.__dataclass_fields__,
-    *("config", "run_dir", "export_dir", "codes", "metrics"),
+    *("config", "run_dir", "export_dir", "codes", "compare", "metrics"),
 }
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -460,7 +466,13 @@ def test_export_mistakes(command: Any, tmp_path: Path) -> None:
         (["--codes=missing.npz"], "--run_dir"),
         (["--codes=missing.npz", "--run_dir=out"], "missing.npz"),
         (["--run_dir=empty", "stray"], "stray"),
+        (["stray", "--run_dir=empty"], "stray"),
         (["--run_dir"], "run_dir"),
+        (["--compare", "empty"], "--run_dir"),
+        (["--compare", "empty", "--run_dir=out"], "two"),
+        (["--compare", "empty", "missing", "--run_dir=out"], "empty"),
+        (["--compare", "empty", "--run_dir=out", "--codes=a.npz"], "--codes"),
+        (["--compare", "empty", "--run_dir=out", "--metrics=overlap"], "--metrics"),
         (["--runs_dir=empty"], "runs_dir"),
     ],
     ids=str,
@@ -471,6 +483,18 @@ def test_evaluate_mistakes(
     (tmp_path / "empty").mkdir()
     assert_one_line(command("evaluate.py", *arguments), "evaluate.py", named)
     assert set(tree(tmp_path)) == {"empty"}
+
+
+def test_compare_takes_its_runs(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commas in the names of a sweep's runs are no trap."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(evaluation, "compare_runs", lambda runs, out: (runs, out))
+    runs = ("~/beta=0.1,seed=3", "sweep")
+    result = command("evaluate.py", "--compare", *runs, "--run_dir=out")
+    paths = [tmp_path / "beta=0.1,seed=3", Path("sweep")]
+    assert result.out == f"comparison: {(paths, Path('out'))}\n"
 
 
 def test_paths_of_flags_know_the_home(

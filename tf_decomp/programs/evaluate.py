@@ -1,28 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program tf-decomp-evaluate, bin/evaluate.py."""
 
+from pathlib import Path
+
 from absl import flags
 
 from tf_decomp import cli, evaluation
+from tf_decomp.errors import InputError
 
 
-def main() -> None:
-    """Judges a finished run, or anybody's codes."""
-    groups = flags.FLAGS.metrics
-    if flags.FLAGS.codes:
+def main(*runs: str) -> None:
+    """Judges a finished run or anybody's codes, or compares runs: --compare RUN RUN."""
+    chosen = flags.FLAGS.flag_values_dict()
+    if runs and not chosen["compare"]:
+        raise InputError(cli.unexpected(runs[0]))
+    if chosen["compare"]:
+        _compare(runs)
+    elif chosen["codes"]:
         codes, output_dir = cli.path_from_flag("codes"), cli.path_from_flag("run_dir")
-        report = evaluation.evaluate_codes(codes, output_dir, groups)
+        report = evaluation.evaluate_codes(codes, output_dir, chosen["metrics"])
+        print(f"report: {report}")
     else:
-        report = evaluation.evaluate_run(cli.path_from_flag("run_dir"), groups)
-    print(f"report: {report}")
+        run_dir = cli.path_from_flag("run_dir")
+        print(f"report: {evaluation.evaluate_run(run_dir, chosen['metrics'])}")
+
+
+def _compare(runs: tuple[str, ...]) -> None:
+    others = [name for name in ("codes", "metrics") if flags.FLAGS[name].present]
+    if others:
+        raise InputError(
+            f"--compare: expected runs that are evaluated already; received "
+            f"--{others[0]} too, evaluate first"
+        )
+    paths = [Path(run).expanduser() for run in runs]
+    output_dir = cli.path_from_flag("run_dir")
+    print(f"comparison: {evaluation.compare_runs(paths, output_dir)}")
 
 
 def run() -> None:
     """Runs it with the flags of the command line."""
     cli.define_flags(
         "What",
-        run_dir=("", "Folder of a finished run; with --codes, where the results go."),
+        run_dir=(
+            "",
+            "Folder of a finished run; with --codes or --compare, where results go.",
+        ),
         codes=("", "An npz with codes and any of scales, factors, instead of a run."),
+        compare=(
+            False,
+            "Put the evaluated runs that follow (or a sweep's) side by side: page, "
+            "CSV, LaTeX.",
+        ),
         metrics=(list(evaluation.GROUPS), "Groups of metrics."),
     )
-    cli.run(main)
+    cli.run(main, takes_arguments=True)
