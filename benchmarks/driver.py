@@ -200,16 +200,26 @@ def _measure(
     values: dict[str, list[dict[str, float]]] = {side: [] for side in taking_part}
     for _ in range(1 if quick else WORKLOADS[name].repetitions):
         for side in taking_part:
-            values[side].append(_run_worker(name, side, quick))
+            values[side].append(measure_alone(_MODULES[side], name, quick))
             given = values[side][-1]["value"]
             print(f"{name} {side}: {given:.5g} {WORKLOADS[name].unit}", flush=True)
     return values
 
 
-def _run_worker(name: str, side: str, quick: bool) -> dict[str, float]:
+def measure_alone(module: str, name: str, quick: bool) -> dict[str, float]:
+    """Returns what a workload gives in a process of its own.
+
+    Args:
+        module: Its module, which is a program.
+        name: The workload.
+        quick: Whether sizes are tiny.
+
+    Raises:
+        RuntimeError: The process failed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder, "result.json")
-        command = [sys.executable, "-m", _MODULES[side], name, str(result)]
+        command = [sys.executable, "-m", module, name, str(result)]
         command.append(f"--seconds={_QUICK_SECONDS if quick else _SECONDS}")
         done = subprocess.run(
             [*command, *(["--quick"] if quick else [])],
@@ -219,7 +229,7 @@ def _run_worker(name: str, side: str, quick: bool) -> dict[str, float]:
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         )
         if done.returncode:
-            raise RuntimeError(f"{name}, {side}: the worker failed\n{done.stderr}")
+            raise RuntimeError(f"{name}, {module}: the worker failed\n{done.stderr}")
         return json.loads(result.read_text(encoding="utf-8"))
 
 

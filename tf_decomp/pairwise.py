@@ -6,10 +6,30 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_decomp.devices import Device, computing_device
 from tf_decomp.errors import InputError
 
-# Numbers that a pairwise term holds at once: they stay in a core's cache.
+# Numbers that a pairwise term holds at once: on a CPU they stay in a core's cache.
 _CHUNK = 2**17
+_MOST = 2**28  # so that int32 counts them
+
+
+def numbers_at_once(device: Device) -> int:
+    """Returns how many numbers a pairwise term holds at once on a device.
+
+    With its copies and wider forms a number takes up to 64 bytes: those of a GPU take a
+    sixteenth of its memory.
+
+    Args:
+        device: Of which kind, with how much memory.
+
+    Example:
+        >>> numbers_at_once(Device("CPU", 0)), numbers_at_once(Device("GPU", 2**34))
+        (131072, 16777216)
+    """
+    if device.kind == "CPU":
+        return _CHUNK
+    return min(max(device.memory // 2**10, _CHUNK), _MOST)
 
 
 def map_rows(
@@ -20,7 +40,7 @@ def map_rows(
 ) -> Any:
     """Returns function(rows), called on a few rows at a time.
 
-    So many that about 2^17 numbers are held at once: XLA for CPUs would otherwise hold
+    So many that about `numbers_at_once` are held: XLA for CPUs would otherwise hold
     every pair.
 
     Args:
@@ -30,7 +50,8 @@ def map_rows(
         dtype: Of a result with another structure than `rows`.
     """
     n = tf.shape(tf.nest.flatten(rows)[0])[0]
-    most = tf.clip_by_value(_CHUNK // numbers_a_row, 1, n)
+    chunk = numbers_at_once(computing_device())
+    most = tf.clip_by_value(chunk // numbers_a_row, 1, n)
     count = (n + most - 1) // most
     size = (n + count - 1) // count  # chunks of one size, so that few rows are padding
     padded = tf.minimum(tf.range(count * size), n - 1)  # the last row again

@@ -1,23 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sweeps: grids, order, the table, refusals, and real runs that fail and are killed."""
 
-import csv
-import functools
 import itertools
 import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from processes import BIN, finish, start_python, wait_until
-from runs import one_line
+from processes import finish, wait_until
+from sweeps import (
+    METRICS,
+    PretendedJob,
+    pretend_finished,
+    processes_of,
+    read_table,
+    refuse,
+    settings,
+    start_sweep,
+    status_of,
+)
 
 from tf_decomp.errors import InputError
 from tf_decomp.experiment.config import ExperimentConfig
@@ -33,36 +39,6 @@ from tf_decomp.sweep import (
 )
 from tf_decomp.sweep.launcher import Launcher
 from tf_decomp.sweep.runner import _take_results
-
-METRICS = {"test/elbo": {"value": -1.5, "standard_error": 0.25, "n": 400}}
-
-
-def read_table(folder: Path) -> list[dict[str, str]]:
-    with (folder / "sweep.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def status_of(folder: Path) -> dict[str, str]:
-    return {row["run"]: row["status"] for row in read_table(folder)}
-
-
-def settings(folder: Path, **values) -> Callable[..., ExperimentConfig]:
-    return functools.partial(ExperimentConfig, output_dir=str(folder), **values)
-
-
-def pretend_finished(run: Run, metrics=METRICS) -> None:
-    files = RunFiles(run.config.output_dir)
-    files.root.mkdir(parents=True)
-    files.config.write_text(run.config.to_flags())
-    files.metrics.write_text(json.dumps(metrics))
-    files.environment.write_text(json.dumps({"seconds": 12.34}))
-
-
-def refuse(*arguments, **keywords) -> str:
-    with pytest.raises(InputError) as error:
-        sweep(*arguments, **keywords)
-    return one_line(error)
-
 
 # -- the grid -----------------------------------------------------------------------
 
@@ -214,25 +190,12 @@ def test_a_run_that_another_process_holds_is_waited_for(tmp_path, capsys):
     assert "another process" in capsys.readouterr().out
 
 
-class PretendedJob:
-    """A job that finishes its run when it is asked for the second time."""
-
-    def __init__(self, run: Run) -> None:
-        self.run, self.asked = run, 0
-
-    def done(self) -> bool:
-        self.asked += 1
-        if self.asked == 2:
-            pretend_finished(self.run)
-        return self.asked >= 2
-
-
 def test_several_sweeps_share_the_slots(tmp_path, monkeypatch, capsys):
     jobs: list[PretendedJob] = []
     at_once: list[int] = []
 
-    def start(launcher: Launcher, run: Run) -> PretendedJob:
-        jobs.append(PretendedJob(run))
+    def start(launcher: Launcher, runs: list[Run]) -> PretendedJob:
+        jobs.append(PretendedJob(runs))
         at_once.append(sum(job.asked < 2 for job in jobs))
         return jobs[-1]
 
@@ -244,7 +207,7 @@ def test_several_sweeps_share_the_slots(tmp_path, monkeypatch, capsys):
         ["finished"], ["finished"] * 2
     ]  # fmt: skip
     assert max(at_once) == 2
-    assert [Path(job.run.config.output_dir).parent for job in jobs] == [
+    assert [Path(job.runs[0].config.output_dir).parent for job in jobs] == [
         one, other, other
     ]  # fmt: skip
     assert status_of(one) == {"beta=1": "finished"}
@@ -346,25 +309,6 @@ def test_missing_submitit_says_what_to_install(tmp_path, monkeypatch):
 
 
 # -- real runs ----------------------------------------------------------------------
-
-
-def start_sweep(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Starts bin/sweep.py with short runs, as a shell would."""
-    short = (f"--output_dir={folder}", "--hidden=4")
-    return start_python(BIN / "sweep.py", *short, *arguments, start_new_session=True)
-
-
-def processes_of(folder: Path) -> list[int]:
-    """Returns the processes that submitit started for the runs of a sweep."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            text = path.read_bytes()
-        except OSError:
-            continue
-        if os.fsencode(folder / ".submitit") in text:
-            found.append(int(path.parent.name))
-    return found
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@
 import contextlib
 import csv
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from processes import TIME_LIMIT, start_python, wait_until
 from runs import saved_arrays
 
 from tf_decomp import ExperimentConfig, InputError, load_encoder, train
+from tf_decomp.experiment import strategies
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.experiment.strategies import make_strategy
 
@@ -66,10 +68,13 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def start_pair(pair: Pair, *more: str, dies_at: int = 0) -> list[subprocess.Popen[str]]:
+def start_pair(
+    pair: Pair, *more: str, dies_at: int = 0, slurm: dict[str, str] | None = None
+) -> list[subprocess.Popen[str]]:
     """Starts two workers; each has a folder of its own, as on two machines.
 
-    Both kill themselves at the evaluation of this number, or never.
+    Both kill themselves at the evaluation of this number, or never. Without variables
+    of Slurm, TF_CONFIG names them.
     """
     workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
     processes = []
@@ -80,6 +85,7 @@ def start_pair(pair: Pair, *more: str, dies_at: int = 0) -> list[subprocess.Pope
             "PYTHONWARNINGS": "ignore",
             "TF_CONFIG": json.dumps(place),
             "DIES_AT": str(dies_at),
+            **({**slurm, "SLURM_PROCID": str(index)} if slurm else {}),
         }
         command = [WORKER, *pair.settings, *more, "--strategy=multi_worker"]
         command += [f"--output_dir={pair.folder / f'worker{index}'}"]
@@ -231,6 +237,104 @@ def test_a_first_worker_that_cannot_write_ends_both(tmp_path: Path) -> None:
     assert "UnavailableError" in logs[1]
 
 
+def forget_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("SLURM") or name == "TF_CONFIG":
+            monkeypatch.delenv(name)
+
+
+STEP = {
+    "SLURM_JOB_ID": "1042",
+    "SLURM_PROCID": "3",
+    "SLURM_STEP_NUM_TASKS": "5",
+    "SLURM_STEP_NODELIST": "n[1-2],o7",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x2),1",
+    "SLURMD_NODENAME": "n2",
+}
+
+
+@pytest.mark.parametrize("rank", range(5))
+def test_srun_names_the_workers(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_workers(monkeypatch)
+    node = ["n1", "n1", "n2", "n2", "o7"][rank]
+    step = {**STEP, "SLURM_PROCID": str(rank), "SLURMD_NODENAME": node}
+    for name, value in step.items():
+        monkeypatch.setenv(name, value)
+    before = dict(os.environ)
+    resolver = strategies._resolve_workers()
+    hosts = ["n1:20840", "n1:20841", "n2:20840", "n2:20841", "o7:20840"]
+    assert resolver.cluster_spec().as_dict() == {"worker": hosts}
+    assert (resolver.task_type, resolver.task_id) == ("worker", rank)
+    assert resolver.num_accelerators() == {"GPU": 0}
+    assert dict(os.environ) == before
+
+
+def test_tf_config_wins_over_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_workers(monkeypatch)
+    task = {"type": "worker", "index": 0}
+    place = {"cluster": {"worker": ["a:1", "b:1"]}, "task": task}
+    for name, value in {**STEP, "TF_CONFIG": json.dumps(place)}.items():
+        monkeypatch.setenv(name, value)
+    assert strategies._resolve_workers() is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"SLURM_STEP_NUM_TASKS": None}, "SLURM_STEP_NUM_TASKS"),  # sbatch, no srun
+        ({"SLURM_PROCID": None}, "SLURM_PROCID"),
+        ({"SLURM_PROCID": "5"}, "start each worker by srun"),
+        ({"SLURM_STEP_NUM_TASKS": "4"}, "5 were assigned"),
+        ({"SLURM_STEP_NODELIST": "n[1-"}, "Invalid hostlist"),
+        ({"SLURM_STEP_TASKS_PER_NODE": "x"}, "Invalid tasks-per-node"),
+        ({"SLURM_JOB_ID": "x"}, "'x'"),
+        ({"SLURMD_NODENAME": "o7"}, "task 3 on o7 in the place of n2"),
+        (
+            {
+                "SLURM_STEP_NODELIST": "n[9-10]",
+                "SLURM_STEP_TASKS_PER_NODE": "1(x2)",
+                "SLURM_STEP_NUM_TASKS": "2",
+                "SLURM_PROCID": "0",
+                "SLURMD_NODENAME": "n9",
+            },
+            "task 0 on n9 in the place of n10",
+        ),
+    ],
+)
+def test_other_steps_of_slurm_are_refused(
+    changes: dict[str, str | None], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_workers(monkeypatch)
+    for name, value in {**STEP, **changes}.items():
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(InputError) as caught:
+        make_strategy("multi_worker")
+    assert named in str(caught.value)
+    assert "TF_CONFIG" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_two_tasks_of_srun_train_one_run(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, (*SETTINGS["vectors"].split(), "--epochs=1"), (2,), 400)
+    step = {
+        **STEP,
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_STEP_TASKS_PER_NODE": "2",
+        "SLURMD_NODENAME": "localhost",
+        "TF_CONFIG": "",
+    }
+    finish_pair(pair, start_pair(pair, slurm=step))
+    assert pair.files.metrics.exists()
+    assert not (tmp_path / "worker1").exists()
+    first, second = (log.splitlines() for log in pair.logs())
+    said = [line for line in first if line.startswith(("state", "test/"))]
+    assert said
+    assert said == [line for line in second if line.startswith(("state", "test/"))]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -246,7 +350,7 @@ def test_a_first_worker_that_cannot_write_ends_both(tmp_path: Path) -> None:
 def test_no_usable_tf_config(
     text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("TF_CONFIG", raising=False)
+    forget_workers(monkeypatch)
     if text is not None:
         monkeypatch.setenv("TF_CONFIG", text)
     config = ExperimentConfig(strategy="multi_worker", output_dir=str(tmp_path / "run"))

@@ -2,12 +2,14 @@
 """From a split to the `tf.data.Dataset` that feeds a training loop."""
 
 import math
+import os
 
 import numpy as np
 import tensorflow as tf
 
 from tf_decomp.checks import check_whole_number
 from tf_decomp.data.dataset import Split, seeded_generator
+from tf_decomp.devices import Device, computing_device
 from tf_decomp.errors import InputError
 
 # Batches that wait for the next step: at least 8, and up to 64 where these are small,
@@ -65,6 +67,7 @@ def make_pipeline(
     steps = -(-num_examples // batch_size)
     key = int(seeded_generator(seed, "shuffle").integers(2**63))
     unpack = tf.identity if split.unpack is None else split.unpack
+    threads = batches_at_once(computing_device(), len(os.sched_getaffinity(0)))
     # A tensor on a GPU would be copied to the input pipeline at every step.
     with tf.device("CPU"):
         x = tf.constant(split.x, tf.float32 if split.unpack is None else None)
@@ -77,32 +80,53 @@ def make_pipeline(
             file_order, seed=[key, epoch], alg="philox"
         )
 
-    def whole(epoch: tf.Tensor) -> tf.Tensor:
-        return unpack(tf.gather(x, order_of(epoch)))
+    def fetch(rows: tf.Tensor) -> tf.Tensor:
+        return unpack(tf.gather(x, rows))
 
-    def step(order: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def whole(epoch: tf.Tensor) -> tf.Tensor:
+        return fetch(order_of(epoch))
+
+    def rows_of(order: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         epoch, batch = number // steps, number % steps
         if batch == 0:  # a tensor: AutoGraph makes a cond
             order = order_of(epoch)
-        rows = order[batch * batch_size : (batch + 1) * batch_size]
-        return order, unpack(tf.gather(x, rows))
+        return order, order[batch * batch_size : (batch + 1) * batch_size]
+
+    def step(order: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        order, rows = rows_of(order, number)
+        return order, fetch(rows)
 
     numbers = tf.data.Dataset.range(first_epoch * steps, (first_epoch + epochs) * steps)
     waiting = _PREFETCHED_NUMBERS // (batch_size * math.prod(split.data_shape))
-    # Epochs of one batch need no order from before, and a step of theirs is short.
-    batches = numbers.map(whole) if steps == 1 else numbers.scan(file_order, step)
+    if steps == 1:
+        # Epochs of one batch need no order from before, and a step of theirs is short.
+        batches = numbers.map(whole)
+    elif threads == 1:
+        batches = numbers.scan(file_order, step)
+    else:
+        batches = numbers.scan(file_order, rows_of).map(fetch, threads)
     batches = batches.prefetch(int(np.clip(waiting, *_PREFETCHED_BATCHES)))
-    return batches.with_options(_options())
+    return batches.with_options(_options(threads))
 
 
-def _options() -> tf.data.Options:
-    """Returns the options for a pipeline of two cheap stages.
+def batches_at_once(device: Device, cores: int) -> int:
+    """Returns how many batches a pipeline prepares at once for steps on a device.
 
-    One thread of its own wakes no more of those that compute the training step.
+    Args:
+        device: Of which kind. A CPU's cores are left to the steps.
+        cores: Of this process.
+    """
+    return 1 if device.kind == "CPU" else max(1, min(8, cores // 2))
+
+
+def _options(threads: int) -> tf.data.Options:
+    """Returns the options for a pipeline of cheap stages.
+
+    Threads of its own wake no more of those that compute the training step.
     There is nothing to tune or fuse, and the graph rewrites would copy the data.
     """
     options = tf.data.Options()
-    options.threading.private_threadpool_size = 1
+    options.threading.private_threadpool_size = threads
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False
     return options

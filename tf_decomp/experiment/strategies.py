@@ -15,6 +15,8 @@ _TF_CONFIG = (
     '\'{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": '
     '"worker", "index": 0}}\''
 )
+# Of the first worker of a node; jobs that share one differ.
+_PORTS = range(20_000, 30_000, 20)
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
@@ -22,11 +24,13 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
     Args:
         name: "none", "mirrored" (all devices of this process) or "multi_worker" (all
-            processes that the environment variable TF_CONFIG names; it must be made
-            before TensorFlow runs anything else).
+            processes that the environment variable TF_CONFIG names, or without it all
+            tasks that srun started in one step; it must be made before TensorFlow runs
+            anything else).
 
     Raises:
-        InputError: TF_CONFIG does not name the workers, or TensorFlow runs already.
+        InputError: Neither TF_CONFIG nor Slurm names the workers, or TensorFlow runs
+            already.
 
     Example:
         >>> with make_strategy("mirrored").scope():
@@ -35,9 +39,9 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     if name == "none":
         return tf.distribute.get_strategy()
     if name == "multi_worker":
-        _check_cluster(os.environ.get("TF_CONFIG", ""))
+        resolver = _resolve_workers()
         try:
-            return tf.distribute.MultiWorkerMirroredStrategy()
+            return tf.distribute.MultiWorkerMirroredStrategy(resolver)
         except RuntimeError as error:
             raise InputError(
                 "strategy=multi_worker: expected a process in which TensorFlow has run "
@@ -110,6 +114,53 @@ def _broadcast(
     return [strategy.experimental_local_results(result)[0] for result in results]
 
 
+def _resolve_workers() -> tf.distribute.cluster_resolver.ClusterResolver | None:
+    """Returns the workers that Slurm names; None where TF_CONFIG does."""
+    text = os.environ.get("TF_CONFIG", "")
+    if not text and "SLURM_JOB_ID" in os.environ:
+        return _workers_of_slurm()
+    _check_cluster(text)
+    return None
+
+
+def _workers_of_slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
+    """Returns the tasks of this step, each with the GPUs that it sees.
+
+    TensorFlow's resolver for Slurm asks nvidia-smi for GPUs and fails without any, so
+    it is asked for the tasks alone.
+    """
+    resolvers, variables = tf.distribute.cluster_resolver, os.environ
+    try:
+        slurm = resolvers.SlurmClusterResolver(
+            port_base=_PORTS[int(variables["SLURM_JOB_ID"]) % len(_PORTS)],
+            gpus_per_node=int(variables["SLURM_STEP_NUM_TASKS"]),
+            gpus_per_task=1,
+            auto_set_gpu=False,
+        )
+        cluster = slurm.cluster_spec()
+        kind, index = slurm.get_task_info()
+        host = cluster.task_address(kind, index).rpartition(":")[0]
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise InputError(
+            "strategy=multi_worker: expected the variables SLURM_PROCID and "
+            "SLURM_STEP_* of a task that srun started; received others "
+            f"({' '.join(str(error).split())}); start each worker by srun, or set "
+            "TF_CONFIG"
+        ) from error
+    node = variables.get("SLURMD_NODENAME", host)
+    if node != host:
+        raise InputError(
+            "strategy=multi_worker: expected tasks that fill one node after the other, "
+            f"nodes in the order of their names' letters; received task {index} on "
+            f"{node} in the place of {host}; use srun --distribution=block and nodes "
+            "with equally long numbers, or set TF_CONFIG"
+        )
+    gpus = len(tf.config.get_visible_devices("GPU"))
+    return resolvers.SimpleClusterResolver(
+        cluster, "", kind, index, num_accelerators={"GPU": gpus}, rpc_layer="grpc"
+    )
+
+
 def _check_cluster(text: str) -> None:
     """Checks TF_CONFIG as far as TensorFlow would fail without a clear message."""
     try:
@@ -124,5 +175,6 @@ def _check_cluster(text: str) -> None:
         raise InputError(
             "strategy=multi_worker: expected the environment variable TF_CONFIG to "
             f"name all workers and this one's place; received {received}; set it as "
-            f"TF_CONFIG={_TF_CONFIG}, with another index for each process"
+            f"TF_CONFIG={_TF_CONFIG}, with another index for each process, or on Slurm "
+            "start the workers by srun"
         )

@@ -2,14 +2,18 @@
 """The processes of a sweep: how they start, end and say what went wrong."""
 
 import contextlib
+import gc
 import os
 import signal
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import keras
+
+from tf_decomp.checks import check_whole_number
 from tf_decomp.errors import InputError, NonFiniteLoss
 from tf_decomp.experiment import train
 from tf_decomp.experiment.config import ExperimentConfig
@@ -20,14 +24,27 @@ _SLURM_JOBS = 100
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 
 
+class Outcome(NamedTuple):
+    """What a job says of one of its runs.
+
+    Attributes:
+        error: Why it failed, one line; empty where it did not.
+        seconds: What it took; None where the job's process died.
+    """
+
+    error: str
+    seconds: float | None
+
+
 class Launcher:
-    """Starts runs by submitit, and ends them.
+    """Starts jobs by submitit, each of one or several runs, and ends them.
 
     Args:
         cluster: One of CLUSTERS.
-        parallel: Runs at once, 0 for the default.
+        parallel: Jobs at once, 0 for the default.
         runs: How many there are in all.
         slurm: `name=value` of submitit's Slurm parameters.
+        runs_per_job: Runs that a job trains one after another.
 
     Raises:
         InputError: A value is not usable.
@@ -37,21 +54,31 @@ class Launcher:
     """
 
     def __init__(
-        self, cluster: str, parallel: int, runs: int, slurm: Sequence[str]
+        self,
+        cluster: str,
+        parallel: int,
+        runs: int,
+        slurm: Sequence[str],
+        runs_per_job: int = 1,
     ) -> None:
         if cluster not in CLUSTERS or parallel < 0:
             raise InputError(
                 f"expected cluster {' or '.join(CLUSTERS)} and parallel >= 0; "
                 f"received {cluster!r} and {parallel}"
             )
+        runs_per_job = check_whole_number("runs_per_job", runs_per_job, 1)
         if slurm and cluster != "slurm":
             raise InputError(
                 f"slurm={','.join(slurm)} is for another cluster; choose cluster=slurm"
             )
         cores = len(os.sched_getaffinity(0))
-        self.local = cluster == "local"
-        self.slots = parallel or (cores if self.local else _SLURM_JOBS)
-        self.slots = min(self.slots, runs)
+        self.local, self.runs_per_job = cluster == "local", runs_per_job
+        named = os.environ.get("CUDA_VISIBLE_DEVICES", "") if self.local else ""
+        self._busy: dict[str, list[Any]] = {
+            gpu: [] for gpu in named.split(",") if gpu not in ("", "-1")
+        }
+        most = (len(self._busy) or cores) if self.local else _SLURM_JOBS
+        self.slots = min(parallel or most, -(-runs // runs_per_job))
         self.threads = max(1, cores // self.slots)
         self.parameters: dict[str, Any] = {"stderr_to_stdout": True}
         if self.local:
@@ -76,14 +103,19 @@ class Launcher:
         except (RuntimeError, NameError, ValueError) as error:
             raise InputError(f"submitit: {' '.join(str(error).split())}") from None
 
-    def start(self, run: Run) -> Any:
-        """Starts a run; a key press of Ctrl-C is for the sweep, which ends it."""
+    def start(self, runs: Sequence[Run]) -> Any:
+        """Starts a job; a key press of Ctrl-C is for the sweep, which ends it.
+
+        Args:
+            runs: What it trains; its logs are in the folder of the first.
+        """
+        flags, gpu = [run.config.to_flags() for run in runs], self._free_gpu()
         before = {name: os.environ.get(name) for name in _THREADS}
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         os.environ.update({name: str(self.threads) for name in _THREADS})
         try:
-            executor = self._executor(_logs(run))
-            return executor.submit(_train, run.config.to_flags(), self.local)
+            executor = self._executor(_logs(runs[0]))
+            job = executor.submit(_train, flags, self.local, gpu)
         except RuntimeError as error:
             raise InputError(f"submitit: {' '.join(str(error).split())}") from None
         finally:
@@ -92,6 +124,14 @@ class Launcher:
                 if value is not None:
                     os.environ[name] = value
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        self._busy.get(gpu, []).append(job)
+        return job
+
+    def _free_gpu(self) -> str:
+        """Returns the GPU that the fewest jobs use, or nothing where there is none."""
+        for gpu, jobs in self._busy.items():
+            self._busy[gpu] = [job for job in jobs if not job.done()]
+        return min(self._busy, key=lambda gpu: len(self._busy[gpu]), default="")
 
     def end(self, jobs: Sequence[Any]) -> None:
         """Ends jobs and waits until they are gone, at most half a minute."""
@@ -123,13 +163,19 @@ def _logs(run: Run) -> Path:
     return Path(run.config.output_dir).parent / ".submitit" / run.name
 
 
-def error_of(job: Any) -> str:
-    """Returns one line on why an ended job failed, or nothing where it did not."""
+def outcomes_of(job: Any, runs: int) -> list[Outcome]:
+    """Returns what an ended job says of each of its runs.
+
+    Args:
+        job: As `Launcher.start` gives it.
+        runs: How many it trained.
+    """
     failure = job.exception()
     if failure is None:
-        return str(job.result())
+        return job.result()
     kind = type(failure).__name__
-    return f"its process died without a result ({kind}); see {job.paths.stdout}"
+    error = f"its process died without a result ({kind}); see {job.paths.stdout}"
+    return [Outcome(error, None)] * runs
 
 
 def _slurm_parameter(text: str) -> tuple[str, Any]:
@@ -160,17 +206,25 @@ def stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _train(flags: str, local: bool) -> str:
-    """Trains in a process of its own; returns the error's line, or nothing."""
+def _train(each: Sequence[str], local: bool, gpu: str) -> list[Outcome]:
+    """Trains one run after another in a process of its own."""
     if local:
         # submitit ignores it, but the sweep ends its runs by it.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    return [_train_one(flags) for flags in each]
+
+
+def _train_one(flags: str) -> Outcome:
+    """Trains a run; what it has raised is in the log, and its line is returned."""
+    start, line = time.monotonic(), ""
     try:
         train(ExperimentConfig.from_flags(flags))
     except Exception as error:
         traceback.print_exc()
-        last = (str(error).strip().splitlines() or [""])[-1]
-        if isinstance(error, InputError | NonFiniteLoss | OSError):
-            return last
-        return f"{type(error).__name__}: {last}"
-    return ""
+        line = (str(error).strip().splitlines() or [""])[-1]
+        if not isinstance(error, InputError | NonFiniteLoss | OSError):
+            line = f"{type(error).__name__}: {line}"
+    keras.backend.clear_session()  # the names of layers, and memory, are the next one's
+    gc.collect()
+    return Outcome(line, time.monotonic() - start)

@@ -346,8 +346,8 @@ class DecompositionVAE(keras.Model):
         Args:
             optimizer: As in Keras.
             jit_compile: Whether XLA compiles gradient and update of a step. "auto":
-                on one replica and without convolutions, where it is faster. Noise is
-                drawn outside, so results agree to rounding.
+                on one replica, on a CPU without convolutions only, where it is faster.
+                Noise is drawn outside, so results agree to rounding.
             **kwargs: Further arguments of `keras.Model.compile`, but losses and
                 metrics, which the objective fixes.
 

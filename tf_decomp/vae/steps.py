@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tf_decomp.devices import Device, computing_device
 from tf_decomp.errors import InputError
 from tf_decomp.tracing import compiled
 from tf_decomp.vae.noise import StepNoise
@@ -58,8 +59,8 @@ class Steps:
         if self._model.run_eagerly or not self._noise.is_separable:
             return False
         if self.jit_compile == "auto":
-            # On CPUs XLA's convolutions are slower than oneDNN's.
-            return all(len(v.shape) <= 2 for v in self._model.trainable_variables)
+            ranks = [len(v.shape) for v in self._model.trainable_variables]
+            return compiles_by_itself(computing_device(), ranks)
         return bool(self.jit_compile)
 
     def take(self, batch: Batch) -> None:
@@ -135,6 +136,18 @@ class Steps:
             return (i + 1,)
 
         tf.while_loop(lambda i: i < count, step, [0])
+
+
+def compiles_by_itself(device: Device, ranks: Sequence[int]) -> bool:
+    """Whether XLA is the faster for a model on a device.
+
+    On CPUs XLA's convolutions are slower than oneDNN's.
+
+    Args:
+        device: Of which kind.
+        ranks: Of the model's variables; convolutions have more than 2.
+    """
+    return device.kind == "GPU" or max(ranks, default=0) <= 2
 
 
 def several_steps(
