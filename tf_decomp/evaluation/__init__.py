@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The judgement of a run, or of anybody's codes: metrics, figures and a report."""
+"""The judgement of a run, or of anybody's codes: metrics, figures, report, explorer."""
 
+from tf_decomp.evaluation.explorer import explore_run
 from tf_decomp.evaluation.judge import evaluate_codes, evaluate_run
 from tf_decomp.evaluation.rows import GROUPS
 
-__all__ = ["GROUPS", "evaluate_codes", "evaluate_run"]
+__all__ = ["GROUPS", "evaluate_codes", "evaluate_run", "explore_run"]

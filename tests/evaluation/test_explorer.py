@@ -1,0 +1,470 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The explorer: what its page holds, and what moves in it in a real browser."""
+
+import dataclasses
+import gzip
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from devtools import Tab, browse
+from runs import copy_of, one_line, plain_operations
+from tensorflow_probability import distributions as tfd
+
+from tf_decomp import (
+    ExperimentConfig,
+    NormalMixturePrior,
+    NormalPrior,
+    SpikeAndSlabPrior,
+    train,
+)
+from tf_decomp.data import Split
+from tf_decomp.errors import InputError
+from tf_decomp.evaluation import explore_run, explorer
+from tf_decomp.evaluation.explorer import page as pages
+from tf_decomp.evaluation.explorer.decoder import decoder_onnx
+from tf_decomp.evaluation.figures import Codes, collect_codes
+from tf_decomp.experiment.build import load_model
+from tf_decomp.experiment.run_files import RunFiles
+from tf_decomp.likelihoods import likelihood_mean
+
+# Keras saves with a call that NumPy 2 deprecates.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't"),
+    pytest.mark.filterwarnings("ignore:Even though the"),  # of eager functions
+    # tf2onnx makes arrays as NumPy 2 deprecates.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:tf2onnx"),
+]
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+READY = "document.readyState === 'complete' && window.explorer?.decoded.length"
+
+
+def trained(**settings: Any) -> ExperimentConfig:
+    config = ExperimentConfig(**{"divergence": "none", "alpha": 0.0, **settings})
+    with plain_operations():
+        train(config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+    """A sparse model of images in colour, whose dimensions are hardly active."""
+    root = tmp_path_factory.mktemp("images")
+    y = np.arange(60) % 3
+    x = np.random.default_rng(0).random((60, 16, 16, 3), np.float32)
+    x *= (y[:, None, None, None] + 1) / 3
+    np.savez(root / "x.npz", x_train=x, x_test=x[:30], y_train=y, y_test=y[:30])
+    return trained(
+        dataset=f"npz:{root / 'x.npz'}",
+        prior="spike_and_slab",
+        likelihood="bernoulli",
+        latent_dim=4,
+        epochs=1,
+        batch_size=20,
+        output_dir=str(root / "run"),
+    )
+
+
+@pytest.fixture(scope="module")
+def pinwheel(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+    """A mixture prior and data of two numbers."""
+    folder = tmp_path_factory.mktemp("pinwheel") / "run"
+    return trained(prior="normal_mixture", beta=0.01, epochs=2, output_dir=str(folder))
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+    """Vectors, of classes with hostile names."""
+    root = tmp_path_factory.mktemp("table")
+    y = np.arange(300) % 3
+    x = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
+    x[:, 0] += 4 * y
+    names = np.array(["ash", "birch", HOSTILE])[y]
+    np.savez(root / "x.npz", x_train=x, x_test=x[:60], y_train=names, y_test=names[:60])
+    return trained(
+        dataset=f"npz:{root / 'x.npz'}",
+        prior="normal",
+        likelihood="normal",
+        beta=0.1,
+        latent_dim=3,
+        hidden=(8,),
+        epochs=5,
+        batch_size=20,
+        output_dir=str(root / "run"),
+    )
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    with browse(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+# -- what is vendored ---------------------------------------------------------------
+
+
+def test_runtime_is_the_files_that_its_version_says() -> None:
+    folder = Path(explorer.__file__).parent / "onnxruntime_web"
+    described = json.loads((folder / "version.json").read_text(encoding="utf-8"))
+    present = {path.name.removesuffix(".gz") for path in folder.iterdir()}
+    assert present == {"version.json", *described["files"]}
+    for name, of in described["files"].items():
+        plain, packed = folder / name, folder / f"{name}.gz"
+        content = (
+            plain.read_bytes()
+            if plain.exists()
+            else gzip.decompress(packed.read_bytes())
+        )
+        assert len(content) == of["bytes"], name
+        assert hashlib.sha256(content).hexdigest() == of["sha256"], name
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 4 * 2**20
+    assert "MIT License" in (folder / "LICENSE").read_text(encoding="utf-8")
+
+
+# -- what the page holds ------------------------------------------------------------
+
+
+def codes_of(prior: tfd.Distribution, means: np.ndarray) -> Codes:
+    scales = tf.fill(means.shape, 0.1)
+    means = tf.constant(means, tf.float32)
+    return collect_codes(tfd.MultivariateNormalDiag(means, scales), prior)
+
+
+def test_slider_runs_along_quantiles_and_then_to_the_encodings() -> None:
+    prior = SpikeAndSlabPrior(2)
+    means = np.random.default_rng(0).normal(size=(100, 2))
+    means[0] = [9, 0]
+    codes = codes_of(prior.distribution, means)
+    slider = pages._slider(0, codes, pages._places(prior, codes.prior_samples), prior)
+    z = np.array(slider["z"])
+    assert (np.diff(z) > 0).all()
+    assert slider["first"] == 20 * (means[:, 0].min() < z[slider["first"]])
+    inner = z[slider["first"] :][:199]
+    quantiles = np.quantile(codes.prior_samples[:, 0], np.arange(1, 200) / 200)
+    np.testing.assert_allclose(inner, quantiles, rtol=1e-5)
+    assert z[-1] == pytest.approx(9)
+    # The spike is at the centre: 80 % of the prior, and most of the slider.
+    low, high = slider["spike"]
+    assert low < slider["marks"][0] < high
+    assert 0.6 < (high - low) / (slider["band"][1] - slider["band"][0]) < 0.95
+
+
+def test_the_spike_ends_where_the_slab_is_as_likely() -> None:
+    prior = SpikeAndSlabPrior(2, gamma=0.7, spike_variance=0.1)
+    reach = pages._spike_reach(prior)
+    slab = 0.3 * tfd.Normal(0.0, 1.0).prob(reach)
+    spike = 0.7 * tfd.Normal(0.0, 0.1**0.5).prob(reach)
+    assert float(slab) == pytest.approx(float(spike), rel=1e-5)
+    for other in (
+        SpikeAndSlabPrior(2, gamma=0.0),
+        SpikeAndSlabPrior(2, gamma=1.0),
+        SpikeAndSlabPrior(2, gamma=0.01, spike_variance=0.9),
+        SpikeAndSlabPrior(2, spike_variance=2.0),
+        NormalMixturePrior([[0, 1]], 0.1),
+    ):
+        assert pages._spike_reach(other) == 0
+
+
+def test_constant_dimension_has_a_slider() -> None:
+    prior = NormalPrior(2)
+    codes = codes_of(prior.distribution, np.zeros((5, 2)))
+    slider = pages._slider(1, codes, pages._places(prior, codes.prior_samples), prior)
+    assert (len(slider["z"]), slider["first"], slider["spike"]) == (199, 0, 0.0)
+    assert not slider["active"]
+
+
+def test_examples_take_turns() -> None:
+    levels = np.array([2, 0, 0, 1, 2, 0])
+    order = pages._take_turns(levels)
+    assert levels[order].tolist() == [0, 1, 2, 0, 2, 0]
+    assert sorted(order) == [*range(6)]
+
+
+def test_colours_are_of_classes_and_factors() -> None:
+    split = Split(
+        np.zeros((4, 2), np.float32),
+        np.array(["b", "a", "b", "c"]),
+        np.array([[5, 0], [7, 0], [5, 1], [9, 1]]),
+    )
+    found = pages._colourings(split, np.array([3, 0]), ())
+    assert [c["name"] for c in found] == ["class", "factor 1", "factor 2"]
+    assert found[0] == {"name": "class", "levels": ["a", "b", "c"], "values": [2, 1]}
+    assert found[1]["levels"] == ["5", "7", "9"]
+    assert found[1]["values"] == [2, 0]
+    assert pages._colourings(split._replace(labels=None, factors=None), [0], ()) == []
+
+
+# -- what is refused ----------------------------------------------------------------
+
+
+def test_run_that_is_not_finished(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        explore_run(tmp_path)
+    one_line(error, "no finished run")
+
+
+@pytest.mark.parametrize("missing", ["tf2onnx", "jinja2"])
+def test_missing_package_is_named_by_its_extra(
+    table: ExperimentConfig, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(InputError) as error:
+        explore_run(Path(table.output_dir))
+    one_line(error, "pip install 'tf-decomp[report,serving]'")
+
+
+def test_decoder_that_onnx_cannot_hold(
+    table: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vae = load_model(RunFiles(table.output_dir))
+    decode = vae.decode
+
+    def gamma(z: tf.Tensor) -> tfd.Distribution:
+        mean = tf.math.lgamma(3 + decode(z).mean() ** 2)
+        return tfd.Independent(tfd.Normal(tf.math.betainc(mean, mean, 0.5), 1.0), 1)
+
+    monkeypatch.setattr(vae, "decode", gamma)
+    with pytest.raises(InputError) as error:
+        decoder_onnx(vae)
+    one_line(error, "Betainc")
+
+
+def test_explorer_of_an_earlier_model_goes_with_it(
+    table: ExperimentConfig, tmp_path: Path
+) -> None:
+    config = copy_of(table, tmp_path / "run")
+    files = RunFiles(config.output_dir)
+    files.explorer.write_text("of the earlier model")
+    with plain_operations():
+        train(config)
+    assert files.explorer.exists()
+    with plain_operations():
+        train(dataclasses.replace(config, epochs=config.epochs + 1))
+    assert not files.explorer.exists()
+
+
+# -- what moves in a browser --------------------------------------------------------
+
+
+def visit(tab: Tab, config: ExperimentConfig, width: int = 1280, **how: Any) -> None:
+    """Opens the explorer of a run, which must load without a word or a request."""
+    path = explore_run(Path(config.output_dir))
+    tab.events.clear()
+    tab.open(path, width, **how)
+    tab.wait(READY)
+    assert wrong(tab) == []
+    assert "Started from test example" in tab.run("byId('state').textContent")
+
+
+def wrong(tab: Tab) -> list[Any]:
+    """Returns what the page said on the console and asked of a network."""
+    said = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
+    found = [event for event in tab.events if event["method"] in said]
+    for event in tab.events:
+        if event["method"] == "Network.requestWillBeSent":
+            url = event["params"]["request"]["url"]
+            if not url.startswith(("file:", "blob:", "data:")):
+                found.append(url)
+    return found
+
+
+def settled(tab: Tab, config: ExperimentConfig) -> np.ndarray:
+    """Returns what the page decoded last, which must be what TensorFlow decodes."""
+    seen = tab.wait(
+        "!busy && window.explorer && z.every((v, i) => v === explorer.latents[i])"
+        " && [[...explorer.latents], [...explorer.decoded]]"
+    )
+    latents, decoded = (np.array(part, np.float32) for part in seen)
+    vae = load_model(RunFiles(config.output_dir))
+    expected = likelihood_mean(vae.decode(latents[None])).numpy().ravel()
+    np.testing.assert_allclose(decoded, expected, rtol=1e-4, atol=1e-4)
+    return decoded
+
+
+def middle(tab: Tab, selector: str) -> tuple[float, float]:
+    """Returns the middle of an element, scrolled into sight."""
+    return tuple(
+        tab.run(
+            f"(() => {{ const e = document.querySelector('{selector}');"
+            "e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect();"
+            "return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+        )
+    )
+
+
+def pixels(tab: Tab, canvas: str) -> np.ndarray:
+    return np.array(
+        tab.run(
+            f"(() => {{ const c = byId('{canvas}'); return [...c.getContext('2d')"
+            ".getImageData(0, 0, c.width, c.height).data]; })()"
+        )
+    )
+
+
+def test_keys_on_a_slider_change_pixels_to_what_tensorflow_decodes(
+    tab: Tab, images: ExperimentConfig
+) -> None:
+    visit(tab, images)
+    before = settled(tab, images)
+    tab.run("document.querySelector('.slider input').focus()")
+    old = tab.run("Number(document.activeElement.value)")
+    for _ in range(30):
+        tab.press("ArrowRight")
+    assert tab.run("Number(document.activeElement.value)") == old + 30
+    after = settled(tab, images)
+    assert np.abs(after - before).max() > 1e-3
+    shown = pixels(tab, "decoded").reshape(-1, 4)[:, :3].ravel()
+    np.testing.assert_allclose(shown, 255 * after, atol=0.51)
+    text = tab.run("document.activeElement.getAttribute('aria-valuetext')")
+    assert text.endswith("% of the prior")
+    tab.run("byId('back').click()")
+    np.testing.assert_array_equal(settled(tab, images), before)
+
+
+def test_image_is_redrawn_while_dragging(tab: Tab, images: ExperimentConfig) -> None:
+    visit(tab, images)
+    x, y = middle(tab, ".slider input")
+    tab.run("window.seen = []; setInterval(() => seen.push(explorer.decoded[0]), 1)")
+    tab.drag([(x + 4 * step, y) for step in range(25)])
+    settled(tab, images)
+    assert len(set(tab.run("seen"))) > 3
+
+
+def test_sparse_prior_marks_its_spike(tab: Tab, images: ExperimentConfig) -> None:
+    visit(tab, images)
+    assert tab.run("document.querySelectorAll('.spike').length") == 4
+    tab.run("[...document.querySelectorAll('.place')].at(0).click()")
+    settled(tab, images)
+    assert tab.run("[...explorer.latents]") == [0, 0, 0, 0]
+    assert tab.run("document.querySelector('.place').textContent") == "All at the spike"
+
+
+def test_start_from_another_example(tab: Tab, images: ExperimentConfig) -> None:
+    visit(tab, images)
+    before = settled(tab, images)
+    tab.run("document.querySelector('.start input:checked').focus()")
+    tab.press("ArrowRight")
+    tab.wait("explorer.start === 1")
+    assert np.abs(settled(tab, images) - before).max() > 0
+    assert "class 1" in tab.run("byId('state').textContent")
+    shown = pixels(tab, "original").reshape(16, 16, 4)[:, :, :3] / 255
+    with np.load(images.dataset.removeprefix("npz:")) as arrays:
+        np.testing.assert_allclose(shown, arrays["x_test"][1], atol=0.003)
+
+
+def test_modes_of_a_mixture_and_points(tab: Tab, pinwheel: ExperimentConfig) -> None:
+    visit(tab, pinwheel)
+    modes = load_model(RunFiles(pinwheel.output_dir)).prior.get_config()["locs"]
+    for number, mode in enumerate(modes):
+        tab.run(f"document.querySelectorAll('.place')[{number}].click()")
+        assert settled(tab, pinwheel).shape == (2,)
+        assert tab.run("[...explorer.latents]") == pytest.approx(mode)
+    tab.run("document.getElementById('plane').focus()")
+    decoded = settled(tab, pinwheel)
+    tab.press("Enter")  # starts from the example nearest to the decoded point
+    settled(tab, pinwheel)
+    start = tab.run("explorer.start")
+    data = np.array(tab.run("[...parts.data]")).reshape(-1, 2)
+    assert start == np.argmin(np.linalg.norm(data - decoded, axis=1))
+
+
+def test_scatter_is_clicked_dragged_and_moved_by_keys(
+    tab: Tab, pinwheel: ExperimentConfig
+) -> None:
+    visit(tab, pinwheel)
+    tab.run("document.querySelectorAll('.place')[0].click()")
+    settled(tab, pinwheel)
+    x, y = middle(tab, "#scatter")
+    box = tab.run(
+        "(({width, height}) => [width, height])(byId('scatter')"
+        ".getBoundingClientRect())"
+    )
+    place = tab.run("[...z]")
+    ends = tab.run("[0, 1].map(d => [page.dims[d].z[0], page.dims[d].z.at(-1)])")
+
+    def on_screen(point: Any) -> tuple[float, float]:
+        """Where the script draws a point, by its margins."""
+        shares = [
+            (v - (a - 0.04 * (b - a))) / (1.08 * (b - a))
+            for v, (a, b) in zip(point, ends, strict=True)
+        ]
+        axes = [int(tab.run(f"byId('axis-{name}').value")) for name in "xy"]
+        across, up = (shares[axis] for axis in axes)
+        return (
+            x - box[0] / 2 + 34 + across * (box[0] - 44),
+            y + box[1] / 2 - 34 - up * (box[1] - 44),
+        )
+
+    tab.drag([on_screen(place), on_screen([0.5, 0.5]), on_screen([0.25, -0.5])])
+    settled(tab, pinwheel)
+    assert tab.run("[...explorer.latents]") == pytest.approx([0.25, -0.5], abs=0.03)
+    codes = np.array(tab.run("[...parts.codes]")).reshape(-1, 2)
+    tab.drag([on_screen(codes[7])])
+    settled(tab, pinwheel)
+    np.testing.assert_allclose(
+        tab.run("[...explorer.latents]"), codes[tab.run("explorer.start")]
+    )
+    assert np.linalg.norm(codes[tab.run("explorer.start")] - codes[7]) < 0.03
+    tab.run("byId('scatter').focus()")
+    before = tab.run("sliders.map((s) => Number(s.input.value))")
+    tab.press("ArrowUp")
+    settled(tab, pinwheel)
+    after = tab.run("sliders.map((s) => Number(s.input.value))")
+    assert sorted(np.subtract(after, before)) == pytest.approx([0, 1], abs=0.06)
+
+
+def test_vectors_are_bars_and_names_are_text(tab: Tab, table: ExperimentConfig) -> None:
+    visit(tab, table)
+    decoded = settled(tab, table)
+    assert decoded.shape == (5,)
+    assert "since the data are no images" in tab.run("document.body.textContent")
+    legend = "[...byId('legend').children].map((b) => b.textContent)"
+    assert HOSTILE in tab.run(legend)
+    blank = pixels(tab, "decoded")
+    assert np.unique(blank.reshape(-1, 4), axis=0).shape[0] > 3
+    tab.run("byId('draw').click()")
+    settled(tab, table)
+    assert (pixels(tab, "decoded") != blank).any()
+    tab.run("byId('legend').children[0].click()")  # one class alone
+    assert tab.run("byId('legend').children[0].getAttribute('aria-pressed')") == "true"
+    assert wrong(tab) == []
+
+
+def test_finger_moves_a_slider_on_a_phone(tab: Tab, table: ExperimentConfig) -> None:
+    tab.send("Emulation.setTouchEmulationEnabled", enabled=True)
+    try:
+        visit(tab, table, 390, height=844)
+        before = settled(tab, table)
+        x, y = middle(tab, ".slider input")
+        tab.touch([(x + 5 * step, y) for step in range(8)])
+        after = settled(tab, table)
+    finally:
+        tab.send("Emulation.setTouchEmulationEnabled", enabled=False)
+    assert np.abs(after - before).max() > 1e-3
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_page_fits_its_window(
+    tab: Tab, images: ExperimentConfig, width: int, dark: bool
+) -> None:
+    visit(tab, images, width, dark=dark)
+    beyond = "document.documentElement.scrollWidth - innerWidth"
+    assert tab.run(beyond) <= 0
+    background = tab.run("getComputedStyle(document.body).backgroundColor")
+    light = np.mean([float(v) for v in background[4:-1].split(",")])
+    assert (light > 128) == (not dark)
+
+
+def test_page_may_not_load_anything(tab: Tab, table: ExperimentConfig) -> None:
+    visit(tab, table)
+    refused = tab.run("fetch('http://127.0.0.1:9/').then(() => '', (e) => e.name)")
+    assert refused == "TypeError"
+    assert any("Content Security Policy" in str(event) for event in wrong(tab))
