@@ -111,8 +111,7 @@ class Tab:
         return value
 
     def press(self, key: str) -> None:
-        code = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
-        number = code.get(key, 13)
+        codes = {"Enter": 13, "End": 35, "ArrowUp": 38, "ArrowRight": 39}
         text = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
             self.send(
@@ -120,7 +119,7 @@ class Tab:
                 type=kind,
                 key=key,
                 code=key,
-                windowsVirtualKeyCode=number,
+                windowsVirtualKeyCode=codes[key],
                 **(text if kind == "keyDown" else {}),
             )
 

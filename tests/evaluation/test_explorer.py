@@ -8,20 +8,24 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from devtools import Tab, browse
 from runs import copy_of, one_line, plain_operations
+from scipy import stats
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp import (
+    DecompositionVAE,
     ExperimentConfig,
     NormalMixturePrior,
     NormalPrior,
+    Prior,
     SpikeAndSlabPrior,
+    StudentTPrior,
     train,
 )
 from tf_decomp.data import Split
@@ -46,41 +50,52 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 READY = "document.readyState === 'complete' && window.explorer?.decoded.length"
 
 
-def trained(**settings: Any) -> ExperimentConfig:
+class Model(NamedTuple):
+    """A run, its model and its explorer."""
+
+    config: ExperimentConfig
+    vae: DecompositionVAE
+    path: Path
+
+
+def explored(**settings: Any) -> Model:
     config = ExperimentConfig(**{"divergence": "none", "alpha": 0.0, **settings})
     with plain_operations():
         train(config)
-    return config
+    files = RunFiles(config.output_dir)
+    return Model(config, load_model(files), explore_run(files.root))
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A sparse model of images in colour, whose dimensions are hardly active."""
     root = tmp_path_factory.mktemp("images")
     y = np.arange(60) % 3
     x = np.random.default_rng(0).random((60, 16, 16, 3), np.float32)
     x *= (y[:, None, None, None] + 1) / 3
     np.savez(root / "x.npz", x_train=x, x_test=x[:30], y_train=y, y_test=y[:30])
-    return trained(
+    return explored(
         dataset=f"npz:{root / 'x.npz'}",
         prior="spike_and_slab",
         likelihood="bernoulli",
+        beta=0.01,
         latent_dim=4,
-        epochs=1,
-        batch_size=20,
+        epochs=4,
+        learning_rate=0.01,
+        batch_size=60,
         output_dir=str(root / "run"),
     )
 
 
 @pytest.fixture(scope="module")
-def pinwheel(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+def pinwheel(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """A mixture prior and data of two numbers."""
     folder = tmp_path_factory.mktemp("pinwheel") / "run"
-    return trained(prior="normal_mixture", beta=0.01, epochs=2, output_dir=str(folder))
+    return explored(prior="normal_mixture", beta=0.01, epochs=2, output_dir=str(folder))
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+def table(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """Vectors, of classes with hostile names."""
     root = tmp_path_factory.mktemp("table")
     y = np.arange(300) % 3
@@ -88,15 +103,16 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
     x[:, 0] += 4 * y
     names = np.array(["ash", "birch", HOSTILE])[y]
     np.savez(root / "x.npz", x_train=x, x_test=x[:60], y_train=names, y_test=names[:60])
-    return trained(
+    return explored(
         dataset=f"npz:{root / 'x.npz'}",
         prior="normal",
         likelihood="normal",
         beta=0.1,
         latent_dim=3,
         hidden=(8,),
-        epochs=5,
-        batch_size=20,
+        epochs=4,
+        learning_rate=0.01,
+        batch_size=120,
         output_dir=str(root / "run"),
     )
 
@@ -137,23 +153,36 @@ def codes_of(prior: tfd.Distribution, means: np.ndarray) -> Codes:
     return collect_codes(tfd.MultivariateNormalDiag(means, scales), prior)
 
 
-def test_slider_runs_along_quantiles_and_then_to_the_encodings() -> None:
-    prior = SpikeAndSlabPrior(2)
-    means = np.random.default_rng(0).normal(size=(100, 2))
-    means[0] = [9, 0]
+def slider_of(prior: Prior, means: np.ndarray) -> tuple[dict[str, Any], Codes]:
     codes = codes_of(prior.distribution, means)
-    slider = pages._slider(0, codes, pages._places(prior, codes.prior_samples), prior)
-    z = np.array(slider["z"])
+    places = pages._places(prior, codes.prior_samples)
+    return pages._slider(0, codes, places, prior), codes
+
+
+def test_slider_runs_along_quantiles_and_then_to_the_encodings() -> None:
+    means = np.random.default_rng(0).uniform(-1, 1, (100, 2))
+    means[0] = [9, 0]
+    slider, codes = slider_of(StudentTPrior(2, df=5.0), means)
+    z, share = np.array(slider["z"]), np.array(slider["share"])
     assert (np.diff(z) > 0).all()
-    assert slider["first"] == 20 * (means[:, 0].min() < z[slider["first"]])
-    inner = z[slider["first"] :][:199]
-    quantiles = np.quantile(codes.prior_samples[:, 0], np.arange(1, 200) / 200)
-    np.testing.assert_allclose(inner, quantiles, rtol=1e-5)
+    samples = codes.prior_samples[:, 0]
+    quantiles = np.quantile(samples, np.arange(1, 200) / 200)
+    np.testing.assert_allclose(z[:199], quantiles, rtol=1e-4)
+    np.testing.assert_allclose(share[:199], np.arange(1, 200) / 200, atol=1e-3)
     assert z[-1] == pytest.approx(9)
-    # The spike is at the centre: 80 % of the prior, and most of the slider.
+    assert len(z) == 199 + 20
+    assert slider["band"] == (0, pytest.approx(198 / 218, abs=1e-3))
+
+
+def test_slider_of_a_sparse_prior_gives_the_slab_room() -> None:
+    prior = SpikeAndSlabPrior(2)
+    slider, _ = slider_of(prior, np.zeros((10, 2)))
+    z = np.array(slider["z"])
+    np.testing.assert_allclose(z, stats.norm.ppf(np.arange(1, 200) / 200), atol=1e-5)
     low, high = slider["spike"]
-    assert low < slider["marks"][0] < high
-    assert 0.6 < (high - low) / (slider["band"][1] - slider["band"][0]) < 0.95
+    assert 0.25 < low < slider["marks"][0] == 0.5 < high < 0.75
+    below = 0.2 * stats.norm.cdf(z) + 0.8 * stats.norm.cdf(z, scale=0.05**0.5)
+    np.testing.assert_allclose(slider["share"], below, atol=0.02)
 
 
 def test_the_spike_ends_where_the_slab_is_as_likely() -> None:
@@ -173,10 +202,8 @@ def test_the_spike_ends_where_the_slab_is_as_likely() -> None:
 
 
 def test_constant_dimension_has_a_slider() -> None:
-    prior = NormalPrior(2)
-    codes = codes_of(prior.distribution, np.zeros((5, 2)))
-    slider = pages._slider(1, codes, pages._places(prior, codes.prior_samples), prior)
-    assert (len(slider["z"]), slider["first"], slider["spike"]) == (199, 0, 0.0)
+    slider, _ = slider_of(NormalPrior(2), np.zeros((5, 2)))
+    assert (len(slider["z"]), slider["band"], slider["spike"]) == (199, (0, 1), 0.0)
     assert not slider["active"]
 
 
@@ -212,22 +239,21 @@ def test_run_that_is_not_finished(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["tf2onnx", "jinja2"])
 def test_missing_package_is_named_by_its_extra(
-    table: ExperimentConfig, monkeypatch: pytest.MonkeyPatch, missing: str
+    table: Model, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(InputError) as error:
-        explore_run(Path(table.output_dir))
+        explore_run(Path(table.config.output_dir))
     one_line(error, "pip install 'tf-decomp[report,serving]'")
 
 
 def test_decoder_that_onnx_cannot_hold(
-    table: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
+    table: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vae = load_model(RunFiles(table.output_dir))
-    decode = vae.decode
+    vae, decode = table.vae, table.vae.decode
 
     def gamma(z: tf.Tensor) -> tfd.Distribution:
-        mean = tf.math.lgamma(3 + decode(z).mean() ** 2)
+        mean = 1 + decode(z).mean() ** 2
         return tfd.Independent(tfd.Normal(tf.math.betainc(mean, mean, 0.5), 1.0), 1)
 
     monkeypatch.setattr(vae, "decode", gamma)
@@ -237,9 +263,9 @@ def test_decoder_that_onnx_cannot_hold(
 
 
 def test_explorer_of_an_earlier_model_goes_with_it(
-    table: ExperimentConfig, tmp_path: Path
+    table: Model, tmp_path: Path
 ) -> None:
-    config = copy_of(table, tmp_path / "run")
+    config = copy_of(table.config, tmp_path / "run")
     files = RunFiles(config.output_dir)
     files.explorer.write_text("of the earlier model")
     with plain_operations():
@@ -253,11 +279,10 @@ def test_explorer_of_an_earlier_model_goes_with_it(
 # -- what moves in a browser --------------------------------------------------------
 
 
-def visit(tab: Tab, config: ExperimentConfig, width: int = 1280, **how: Any) -> None:
+def visit(tab: Tab, model: Model, width: int = 1280, **how: Any) -> None:
     """Opens the explorer of a run, which must load without a word or a request."""
-    path = explore_run(Path(config.output_dir))
     tab.events.clear()
-    tab.open(path, width, **how)
+    tab.open(model.path, width, **how)
     tab.wait(READY)
     assert wrong(tab) == []
     assert "Started from test example" in tab.run("byId('state').textContent")
@@ -266,7 +291,12 @@ def visit(tab: Tab, config: ExperimentConfig, width: int = 1280, **how: Any) -> 
 def wrong(tab: Tab) -> list[Any]:
     """Returns what the page said on the console and asked of a network."""
     said = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
-    found = [event for event in tab.events if event["method"] in said]
+    # The tests, not the page, read pixels often.
+    found = [
+        event
+        for event in tab.events
+        if event["method"] in said and "willReadFrequently" not in str(event)
+    ]
     for event in tab.events:
         if event["method"] == "Network.requestWillBeSent":
             url = event["params"]["request"]["url"]
@@ -275,15 +305,14 @@ def wrong(tab: Tab) -> list[Any]:
     return found
 
 
-def settled(tab: Tab, config: ExperimentConfig) -> np.ndarray:
+def settled(tab: Tab, model: Model) -> np.ndarray:
     """Returns what the page decoded last, which must be what TensorFlow decodes."""
     seen = tab.wait(
         "!busy && window.explorer && z.every((v, i) => v === explorer.latents[i])"
         " && [[...explorer.latents], [...explorer.decoded]]"
     )
     latents, decoded = (np.array(part, np.float32) for part in seen)
-    vae = load_model(RunFiles(config.output_dir))
-    expected = likelihood_mean(vae.decode(latents[None])).numpy().ravel()
+    expected = likelihood_mean(model.vae.decode(latents[None])).numpy().ravel()
     np.testing.assert_allclose(decoded, expected, rtol=1e-4, atol=1e-4)
     return decoded
 
@@ -293,8 +322,28 @@ def middle(tab: Tab, selector: str) -> tuple[float, float]:
     return tuple(
         tab.run(
             f"(() => {{ const e = document.querySelector('{selector}');"
-            "e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect();"
+            "e.scrollIntoView({block: 'center', behavior: 'instant'});"
+            "const b = e.getBoundingClientRect();"
             "return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+        )
+    )
+
+
+def on_screen(tab: Tab, point: str) -> tuple[float, float]:
+    """Returns where the scatter draws a code, a script's value, by its margins."""
+    return tuple(
+        tab.run(
+            f"""(() => {{
+              const canvas = byId("scatter"), box = canvas.getBoundingClientRect();
+              const along = (axis, size) => {{
+                const d = byId("axis-" + axis).value, ends = page.dims[d].z;
+                const range = ends.at(-1) - ends[0];
+                const share = ({point}[d] - ends[0] + 0.04 * range) / (1.08 * range);
+                return share * (size - 44);
+              }};
+              return [box.x + 35 + along("x", canvas.clientWidth),
+                box.y + canvas.clientHeight - 33 - along("y", canvas.clientHeight)];
+            }})()"""
         )
     )
 
@@ -309,15 +358,17 @@ def pixels(tab: Tab, canvas: str) -> np.ndarray:
 
 
 def test_keys_on_a_slider_change_pixels_to_what_tensorflow_decodes(
-    tab: Tab, images: ExperimentConfig
+    tab: Tab, images: Model
 ) -> None:
     visit(tab, images)
     before = settled(tab, images)
     tab.run("document.querySelector('.slider input').focus()")
     old = tab.run("Number(document.activeElement.value)")
-    for _ in range(30):
+    for _ in range(3):
         tab.press("ArrowRight")
-    assert tab.run("Number(document.activeElement.value)") == old + 30
+    assert tab.run("Number(document.activeElement.value)") == old + 3
+    tab.press("End")
+    assert tab.run("document.activeElement.value === document.activeElement.max")
     after = settled(tab, images)
     assert np.abs(after - before).max() > 1e-3
     shown = pixels(tab, "decoded").reshape(-1, 4)[:, :3].ravel()
@@ -328,7 +379,7 @@ def test_keys_on_a_slider_change_pixels_to_what_tensorflow_decodes(
     np.testing.assert_array_equal(settled(tab, images), before)
 
 
-def test_image_is_redrawn_while_dragging(tab: Tab, images: ExperimentConfig) -> None:
+def test_image_is_redrawn_while_dragging(tab: Tab, images: Model) -> None:
     visit(tab, images)
     x, y = middle(tab, ".slider input")
     tab.run("window.seen = []; setInterval(() => seen.push(explorer.decoded[0]), 1)")
@@ -337,7 +388,7 @@ def test_image_is_redrawn_while_dragging(tab: Tab, images: ExperimentConfig) -> 
     assert len(set(tab.run("seen"))) > 3
 
 
-def test_sparse_prior_marks_its_spike(tab: Tab, images: ExperimentConfig) -> None:
+def test_sparse_prior_marks_its_spike(tab: Tab, images: Model) -> None:
     visit(tab, images)
     assert tab.run("document.querySelectorAll('.spike').length") == 4
     tab.run("[...document.querySelectorAll('.place')].at(0).click()")
@@ -346,7 +397,7 @@ def test_sparse_prior_marks_its_spike(tab: Tab, images: ExperimentConfig) -> Non
     assert tab.run("document.querySelector('.place').textContent") == "All at the spike"
 
 
-def test_start_from_another_example(tab: Tab, images: ExperimentConfig) -> None:
+def test_start_from_another_example(tab: Tab, images: Model) -> None:
     visit(tab, images)
     before = settled(tab, images)
     tab.run("document.querySelector('.start input:checked').focus()")
@@ -355,13 +406,13 @@ def test_start_from_another_example(tab: Tab, images: ExperimentConfig) -> None:
     assert np.abs(settled(tab, images) - before).max() > 0
     assert "class 1" in tab.run("byId('state').textContent")
     shown = pixels(tab, "original").reshape(16, 16, 4)[:, :, :3] / 255
-    with np.load(images.dataset.removeprefix("npz:")) as arrays:
+    with np.load(images.config.dataset.removeprefix("npz:")) as arrays:
         np.testing.assert_allclose(shown, arrays["x_test"][1], atol=0.003)
 
 
-def test_modes_of_a_mixture_and_points(tab: Tab, pinwheel: ExperimentConfig) -> None:
+def test_modes_of_a_mixture_and_points(tab: Tab, pinwheel: Model) -> None:
     visit(tab, pinwheel)
-    modes = load_model(RunFiles(pinwheel.output_dir)).prior.get_config()["locs"]
+    modes = pinwheel.vae.prior.get_config()["locs"]
     for number, mode in enumerate(modes):
         tab.run(f"document.querySelectorAll('.place')[{number}].click()")
         assert settled(tab, pinwheel).shape == (2,)
@@ -376,37 +427,18 @@ def test_modes_of_a_mixture_and_points(tab: Tab, pinwheel: ExperimentConfig) -> 
 
 
 def test_scatter_is_clicked_dragged_and_moved_by_keys(
-    tab: Tab, pinwheel: ExperimentConfig
+    tab: Tab, pinwheel: Model
 ) -> None:
     visit(tab, pinwheel)
     tab.run("document.querySelectorAll('.place')[0].click()")
     settled(tab, pinwheel)
-    x, y = middle(tab, "#scatter")
-    box = tab.run(
-        "(({width, height}) => [width, height])(byId('scatter')"
-        ".getBoundingClientRect())"
-    )
-    place = tab.run("[...z]")
-    ends = tab.run("[0, 1].map(d => [page.dims[d].z[0], page.dims[d].z.at(-1)])")
-
-    def on_screen(point: Any) -> tuple[float, float]:
-        """Where the script draws a point, by its margins."""
-        shares = [
-            (v - (a - 0.04 * (b - a))) / (1.08 * (b - a))
-            for v, (a, b) in zip(point, ends, strict=True)
-        ]
-        axes = [int(tab.run(f"byId('axis-{name}').value")) for name in "xy"]
-        across, up = (shares[axis] for axis in axes)
-        return (
-            x - box[0] / 2 + 34 + across * (box[0] - 44),
-            y + box[1] / 2 - 34 - up * (box[1] - 44),
-        )
-
-    tab.drag([on_screen(place), on_screen([0.5, 0.5]), on_screen([0.25, -0.5])])
+    middle(tab, "#scatter")
+    path = ["z", "[0.5, 0.5]", "[0.25, -0.5]"]
+    tab.drag([on_screen(tab, point) for point in path])
     settled(tab, pinwheel)
     assert tab.run("[...explorer.latents]") == pytest.approx([0.25, -0.5], abs=0.03)
     codes = np.array(tab.run("[...parts.codes]")).reshape(-1, 2)
-    tab.drag([on_screen(codes[7])])
+    tab.drag([on_screen(tab, str([*map(float, codes[7])]))])
     settled(tab, pinwheel)
     np.testing.assert_allclose(
         tab.run("[...explorer.latents]"), codes[tab.run("explorer.start")]
@@ -420,7 +452,7 @@ def test_scatter_is_clicked_dragged_and_moved_by_keys(
     assert sorted(np.subtract(after, before)) == pytest.approx([0, 1], abs=0.06)
 
 
-def test_vectors_are_bars_and_names_are_text(tab: Tab, table: ExperimentConfig) -> None:
+def test_vectors_are_bars_and_names_are_text(tab: Tab, table: Model) -> None:
     visit(tab, table)
     decoded = settled(tab, table)
     assert decoded.shape == (5,)
@@ -437,7 +469,7 @@ def test_vectors_are_bars_and_names_are_text(tab: Tab, table: ExperimentConfig) 
     assert wrong(tab) == []
 
 
-def test_finger_moves_a_slider_on_a_phone(tab: Tab, table: ExperimentConfig) -> None:
+def test_fingers_on_a_phone(tab: Tab, table: Model) -> None:
     tab.send("Emulation.setTouchEmulationEnabled", enabled=True)
     try:
         visit(tab, table, 390, height=844)
@@ -445,16 +477,26 @@ def test_finger_moves_a_slider_on_a_phone(tab: Tab, table: ExperimentConfig) -> 
         x, y = middle(tab, ".slider input")
         tab.touch([(x + 5 * step, y) for step in range(8)])
         after = settled(tab, table)
+        assert np.abs(after - before).max() > 1e-3
+        # A finger that drags the ring does not scroll the page; another does.
+        tab.run("go([0, 0, 0])")
+        settled(tab, table)
+        middle(tab, "#scatter")
+        x, y = on_screen(tab, "z")
+        scrolled = tab.run("scrollY")
+        tab.touch([(x, y - 10 * step) for step in range(8)])
+        settled(tab, table)
+        assert tab.run("scrollY") == scrolled
+        assert on_screen(tab, "z") == pytest.approx([x, y - 70], abs=5)
+        tab.touch([(x, y + 100 - 10 * step) for step in range(8)])
+        tab.wait(f"scrollY > {scrolled}")
     finally:
         tab.send("Emulation.setTouchEmulationEnabled", enabled=False)
-    assert np.abs(after - before).max() > 1e-3
 
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [360, 768, 1280])
-def test_page_fits_its_window(
-    tab: Tab, images: ExperimentConfig, width: int, dark: bool
-) -> None:
+def test_page_fits_its_window(tab: Tab, images: Model, width: int, dark: bool) -> None:
     visit(tab, images, width, dark=dark)
     beyond = "document.documentElement.scrollWidth - innerWidth"
     assert tab.run(beyond) <= 0
@@ -463,7 +505,7 @@ def test_page_fits_its_window(
     assert (light > 128) == (not dark)
 
 
-def test_page_may_not_load_anything(tab: Tab, table: ExperimentConfig) -> None:
+def test_page_may_not_load_anything(tab: Tab, table: Model) -> None:
     visit(tab, table)
     refused = tab.run("fetch('http://127.0.0.1:9/').then(() => '', (e) => e.name)")
     assert refused == "TypeError"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.data import Split
@@ -28,7 +29,7 @@ from tf_decomp.vae import DecompositionVAE
 
 _FOLDER = Path(__file__).parent
 _RUNTIME = _FOLDER / "onnxruntime_web"
-_PROBABILITIES = np.arange(1, 200) / 200  # of the prior: a step of a slider is 0.5 %
+_PROBABILITIES = np.arange(1, 200) / 200  # of quantiles: a slider's step is 0.5 %
 _BEYOND = 20  # steps of a slider from the prior's quantiles to encodings beyond
 _MOST_POINTS = 2_000
 _MOST_NUMBERS = 200_000  # of all codes in a page
@@ -70,6 +71,11 @@ def explore_run(run_dir: Path) -> Path:
     codes = collect_codes(posterior, vae.prior.distribution)
     factor_names = FACTOR_NAMES if config.dataset == "dsprites" else ()
     page = _describe(vae, test, codes, factor_names)
+    if page["kind"] != "image":
+        print(
+            f"{files.root}: its data are no images; the explorer draws {page['kind']}",
+            flush=True,
+        )
     html = _fill_page(title=name_run(config), **page)
     if files.read_metrics() != results:
         raise InputError(
@@ -119,7 +125,7 @@ def _describe(
             "rows": rows.tolist(),
             "pictured": len(pictured),
             "range": [low, high],
-            "dims": {s["index"]: {"z": s["z"], "first": s["first"]} for s in sliders},
+            "dims": {s["index"]: {"z": s["z"], "share": s["share"]} for s in sliders},
             "places": [place["z"] for place in places],
             "colourings": colourings,
             "palette": CLASS_COLORS,
@@ -144,11 +150,15 @@ def _slider(
 ) -> dict[str, Any]:
     """Returns a slider: z at each of its whole positions, and what is marked on it.
 
-    Positions are quantiles of the prior's marginal; where encodings lie beyond them,
-    more positions lead there in even steps.
+    Positions are quantiles of the prior's marginal, of the slab where it has a spike,
+    which would leave the slab next to no room. Where encodings lie beyond them, more
+    positions lead there in even steps. `share` is how much of the prior lies below.
     """
-    column = codes.means[:, dimension]
-    grid = np.quantile(codes.prior_samples[:, dimension], _PROBABILITIES)
+    column, reach = codes.means[:, dimension], _spike_reach(prior)
+    samples = np.sort(codes.prior_samples[:, dimension])
+    grid = np.quantile(samples, _PROBABILITIES)
+    if reach:
+        grid = stats.norm.ppf(_PROBABILITIES)
     below = np.linspace(column.min(), grid[0], _BEYOND + 1)[:-1]
     above = np.linspace(grid[-1], column.max(), _BEYOND + 1)[1:]
     below, above = below[below < grid[0]], above[above > grid[-1]]
@@ -157,12 +167,11 @@ def _slider(
     def position(value: float) -> float:
         return round(float(np.interp(value, z, np.arange(len(z)))) / (len(z) - 1), 4)
 
-    reach = _spike_reach(prior)
     return {
         "index": int(dimension),
         "active": bool(codes.active[dimension]),
         "z": [float(f"{value:.6g}") for value in z],
-        "first": len(below),
+        "share": np.round(np.searchsorted(samples, z) / len(samples), 4).tolist(),
         "band": (position(grid[0]), position(grid[-1])),
         "spike": reach and (position(-reach), position(reach)),
         "marks": sorted({position(place["z"][dimension]) for place in places}),

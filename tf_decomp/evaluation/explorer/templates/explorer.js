@@ -57,11 +57,11 @@ function describe(i) {
 
 // -- where one is -------------------------------------------------------------------
 
-/** Returns z at a position of a slider. */
-function valueAt(slider, position) {
-  const lower = Math.min(Math.floor(position), slider.z.length - 2);
-  const share = position - lower;
-  return (1 - share) * slider.z[lower] + share * slider.z[lower + 1];
+/** Returns what a list has at a position between two of its numbers. */
+function between(numbers, position) {
+  const lower = Math.min(Math.floor(position), numbers.length - 2);
+  const part = position - lower;
+  return (1 - part) * numbers[lower] + part * numbers[lower + 1];
 }
 
 /** Returns the position of a slider that is nearest to z. */
@@ -75,7 +75,7 @@ function positionOf(slider, value) {
 
 function show(slider, position) {
   const value = sign(z[slider.dimension].toFixed(2));
-  const share = 0.5 + 0.5 * (position - slider.first);
+  const share = 100 * between(slider.share, position);
   const words =
     share < 0.5 ? "< 0.5 %" : share > 99.5 ? "> 99.5 %" : `${share.toFixed(1)} %`;
   slider.output.innerHTML = `<b>${value}</b> &nbsp;${words.replace("<", "&lt;")}`;
@@ -467,7 +467,7 @@ function listen() {
   for (const slider of sliders) {
     const { input } = slider;
     input.addEventListener("input", () => {
-      z[slider.dimension] = valueAt(slider, Number(input.value));
+      z[slider.dimension] = between(slider.z, Number(input.value));
       show(slider, Number(input.value));
       decodeSoon();
     });
