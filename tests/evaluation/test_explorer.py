@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The explorer: what its page holds, and what moves in it in a real browser."""
 
+import base64
 import dataclasses
 import gzip
 import hashlib
@@ -503,6 +504,31 @@ def test_page_fits_its_window(tab: Tab, images: Model, width: int, dark: bool) -
     background = tab.run("getComputedStyle(document.body).backgroundColor")
     light = np.mean([float(v) for v in background[4:-1].split(",")])
     assert (light > 128) == (not dark)
+
+
+@pytest.mark.parametrize(
+    ("part", "content", "said"),
+    [("decoder", b"no model", "session"), ("reference", b"\0\0\0A" * 5, "TensorFlow")],
+)
+def test_page_says_that_its_decoder_fails(
+    tab: Tab, table: Model, tmp_path: Path, part: str, content: bytes, said: str
+) -> None:
+    head, mark, tail = table.path.read_text(encoding="utf-8").partition(f'id="{part}">')
+    packed = base64.b64encode(gzip.compress(content)).decode()
+    path = tmp_path / "explorer.html"
+    path.write_text(head + mark + packed + tail[tail.index("</script>") :])
+    tab.open(path, 1280)
+    tab.wait("document.readyState === 'complete' && byId('state').className")
+    text = tab.run("byId('state').textContent")
+    assert text.startswith("The decoder cannot run")
+    assert said in text
+
+
+def test_licences_are_in_the_page(tab: Tab, table: Model) -> None:
+    visit(tab, table)
+    tab.run("byId('licence').open = true")
+    tab.wait("byId('licence').lastElementChild.textContent.includes('protobuf')")
+    assert "Microsoft Corporation" in tab.run("byId('licence').textContent")
 
 
 def test_page_may_not_load_anything(tab: Tab, table: Model) -> None:

@@ -104,6 +104,7 @@ def _describe(
     low, high = float(np.nanmin(data)), float(np.nanmax(data))
     if kind == "image":
         low, high = min(low, 0.0), max(high, 1.0)
+        data = np.nan_to_num(data, nan=low)
         data = np.rint((data - low) / (high - low) * 255).astype(np.uint8)
     means = codes.means[rows].astype(np.float32)
     places = _places(vae.prior, codes.prior_samples)
@@ -133,6 +134,7 @@ def _describe(
         "parts": {
             "runtime-code": _embed(_RUNTIME / "ort.wasm.bundle.min.mjs.gz"),
             "runtime-wasm": _embed(_RUNTIME / "ort-wasm-simd-threaded.wasm.gz"),
+            "notices": _embed(_RUNTIME / "ThirdPartyNotices.txt.gz"),
             "decoder": _pack(decoder_onnx(vae)),
             "codes": _pack(means),
             "data": _pack(data),

@@ -513,7 +513,11 @@ async function open() {
   startFrom(0);
 }
 
-open().catch((error) => {
-  byId("state").textContent = `The decoder cannot run in this browser: ${error.message}`;
+window.addEventListener("unhandledrejection", ({ reason }) => {
+  byId("state").textContent = `The decoder cannot run in this browser: ${reason.message}`;
   byId("state").className = "warning";
 });
+byId("licence").addEventListener("toggle", async () => {
+  byId("licence").lastElementChild.textContent = new TextDecoder().decode(await unpack("notices"));
+});
+open();
