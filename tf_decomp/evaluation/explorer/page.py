@@ -91,22 +91,11 @@ def _describe(
 ) -> dict[str, Any]:
     """Returns what the templates are filled with."""
     shape = [*map(int, vae.data_shape)]
-    kind = {3: "image", 1: "points" if shape == [2] else "bars"}.get(len(shape), "bars")
-    most = min(_MOST_POINTS, max(_NUM_STARTS, _MOST_NUMBERS // vae.latent_dim))
-    rows = spread_indices(len(codes.means), most)
-    colourings = _colourings(test, rows, factor_names)
-    if colourings:
-        turns = _take_turns(np.array(colourings[0]["values"]))
-        rows, colourings = rows[turns], _colourings(test, rows[turns], factor_names)
+    kind = "image" if len(shape) == 3 else "points" if shape == [2] else "bars"
+    rows, colourings = _choose_examples(test, codes.means.shape, factor_names)
     bytes_each = math.prod(shape) * (1 if kind == "image" else 4)
     pictured = rows[: max(_NUM_STARTS, _MOST_DATA_BYTES // bytes_each)]
-    data = test.examples(pictured)
-    low, high = float(np.nanmin(data)), float(np.nanmax(data))
-    if kind == "image":
-        low, high = min(low, 0.0), max(high, 1.0)
-        data = np.nan_to_num(data, nan=low)
-        data = np.rint((data - low) / (high - low) * 255).astype(np.uint8)
-    means = codes.means[rows].astype(np.float32)
+    data, value_range = _examples(test, pictured, kind)
     places = _places(vae.prior, codes.prior_samples)
     sliders = [_slider(d, codes, places, vae.prior) for d in codes.order]
     return {
@@ -125,25 +114,59 @@ def _describe(
             "shape": shape,
             "rows": rows.tolist(),
             "pictured": len(pictured),
-            "range": [low, high],
+            "range": value_range,
             "dims": {s["index"]: {"z": s["z"], "share": s["share"]} for s in sliders},
             "places": [place["z"] for place in places],
             "colourings": colourings,
             "palette": CLASS_COLORS,
         },
-        "parts": {
-            "runtime-code": _embed(_RUNTIME / "ort.wasm.bundle.min.mjs.gz"),
-            "runtime-wasm": _embed(_RUNTIME / "ort-wasm-simd-threaded.wasm.gz"),
-            "notices": _embed(_RUNTIME / "ThirdPartyNotices.txt.gz"),
-            "decoder": _pack(decoder_onnx(vae)),
-            "codes": _pack(means),
-            "data": _pack(data),
-            "draws": _pack(codes.prior_samples[:_NUM_PRIOR_SAMPLES].astype(np.float32)),
-            # What TensorFlow decodes the first code to.
-            "reference": _pack(
-                likelihood_mean(vae.decode(means[:1])).numpy().astype(np.float32)
-            ),
-        },
+        "parts": _parts(vae, codes.means[rows], data, codes.prior_samples),
+    }
+
+
+def _choose_examples(
+    test: Split, shape: tuple[int, int], factor_names: Sequence[str]
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Returns rows of the test set, which take turns by class, and their colours."""
+    num_examples, latent_dim = shape
+    most = min(_MOST_POINTS, max(_NUM_STARTS, _MOST_NUMBERS // latent_dim))
+    rows = spread_indices(num_examples, most)
+    colourings = _colourings(test, rows, factor_names)
+    if colourings:
+        rows = rows[_take_turns(np.array(colourings[0]["values"]))]
+        colourings = _colourings(test, rows, factor_names)
+    return rows, colourings
+
+
+def _examples(
+    test: Split, rows: np.ndarray, kind: str
+) -> tuple[np.ndarray, list[float]]:
+    """Returns examples, images in 256 steps of the range beside them."""
+    data = test.examples(rows)
+    low, high = float(np.nanmin(data)), float(np.nanmax(data))
+    if kind == "image":
+        low, high = min(low, 0.0), max(high, 1.0)
+        steps = (np.nan_to_num(data, nan=low) - low) / (high - low) * 255
+        data = np.rint(steps).astype(np.uint8)
+    return data, [low, high]
+
+
+def _parts(
+    vae: DecompositionVAE, means: np.ndarray, data: np.ndarray, samples: np.ndarray
+) -> dict[str, str]:
+    """Returns what the page unpacks: its runtime, the decoder and arrays."""
+    means = means.astype(np.float32)
+    expected = likelihood_mean(vae.decode(means[:1])).numpy()
+    return {
+        "runtime-code": _embed(_RUNTIME / "ort.wasm.bundle.min.mjs.gz"),
+        "runtime-wasm": _embed(_RUNTIME / "ort-wasm-simd-threaded.wasm.gz"),
+        "notices": _embed(_RUNTIME / "ThirdPartyNotices.txt.gz"),
+        "decoder": _pack(decoder_onnx(vae)),
+        "codes": _pack(means),
+        "data": _pack(data),
+        "draws": _pack(samples[:_NUM_PRIOR_SAMPLES].astype(np.float32)),
+        # What TensorFlow decodes the first code to, by which the page checks itself.
+        "reference": _pack(expected.astype(np.float32)),
     }
 
 

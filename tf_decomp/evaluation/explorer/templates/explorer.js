@@ -395,9 +395,9 @@ function makeScatters() {
     const more = (high - low || 1) * share;
     return [low - more, high + more];
   };
-  const [rows, at] = [page.rows.length, (values, offset) => chosen().map((d) => values[offset + d])];
+  const at = (values, offset) => chosen().map((d) => values[offset + d]);
   scatter(byId("scatter"), {
-    count: rows,
+    count: page.rows.length,
     pointOf: (i) => at(parts.codes, i * dimensions),
     here: () => at(z, 0),
     behind: () => Array.from(
