@@ -3,7 +3,6 @@
 
 import base64
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+from devtools import find_browser
 from runs import one_line
 
 from tf_decomp.errors import InputError
@@ -670,14 +670,7 @@ addEventListener("message", (event) => {
 @pytest.fixture
 def browser() -> str:
     """The name of Chromium, whose absence is a failure where it is required."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        message = "no Chromium; on Debian: apt-get install chromium"
-        if os.environ.get("TF_DECOMP_REQUIRE_BROWSER") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
+    return find_browser()
 
 
 def browse(browser: str, path: Path, profile: Path, *flags: str) -> tuple[str, str]:

@@ -64,6 +64,7 @@ class RunFiles:
         self.failure = self.root / "failure"
         self.evaluation = self.root / "evaluation.json"
         self.report = self.root / "report.html"
+        self.explorer = self.root / "explorer.html"
         self.replacing = self.root / ".results"
         self._lock: os.stat_result | None = None
 
@@ -186,7 +187,7 @@ class RunFiles:
                     "removed; evaluate again",
                     flush=True,
                 )
-            for path in (self.evaluation, self.report, self.plots):
+            for path in (self.evaluation, self.report, self.explorer, self.plots):
                 remove(path)
         for name in _RESULTS:
             source, target = getattr(new, name), getattr(self, name)
