@@ -11,7 +11,13 @@ INIT = (ROOT / "tf_decomp" / "__init__.py").read_text(encoding="utf-8")
 
 REPORT = ["Jinja2>=3.1.6,<4"]
 SWEEP = ["submitit>=1.5.4,<1.6"]
-SERVING: list[str] = []
+SERVING = [
+    "ai-edge-litert>=2.3,<3",
+    "onnx>=1.23,<2",
+    "onnxruntime>=1.32,<2",
+    "openvino>=2026.4,<2027",
+    "tf2onnx>=1.17,<2",
+]
 
 setup(
     name="tf-decomp",
@@ -30,6 +36,7 @@ setup(
     package_data={
         "tf_decomp": ["py.typed"],
         "tf_decomp.configs": ["*.flags"],
+        "tf_decomp.evaluation.explorer": ["templates/*", "onnxruntime_web/*"],
         "tf_decomp.evaluation.report": ["templates/*"],
     },
     py_modules=["tf_decomp_start"],

@@ -5,7 +5,7 @@ import sys
 
 from absl import flags
 
-from benchmarks import driver, scaling
+from benchmarks import driver, gpu, scaling
 from tf_decomp import cli
 
 
@@ -16,6 +16,7 @@ def run() -> None:
         only=([], "Workloads to run; empty: all."),
         quick=(False, "Tiny sizes, once, no targets: a smoke test."),
         scaling=(False, "Measure how cost grows with sizes instead."),
+        gpu=(False, "Measure what a GPU does otherwise; skipped without one."),
         output=("runs/benchmark.json", "The JSON file to write."),
     )
     cli.run(main)
@@ -26,6 +27,8 @@ def main() -> None:
     output, quick = cli.path_from_flag("output"), flags.FLAGS.quick
     if flags.FLAGS.scaling:
         return scaling.run(quick, output)
+    if flags.FLAGS.gpu:
+        return gpu.run(quick, output)
     findings = driver.run(flags.FLAGS.only, quick, output)
     if findings:
         sys.exit("\n".join(findings))

@@ -17,24 +17,29 @@ def main(*runs: str) -> None:
     if chosen["compare"]:
         _compare(runs)
     elif chosen["codes"]:
+        _refuse("codes", "explorer")
         codes, output_dir = cli.path_from_flag("codes"), cli.path_from_flag("run_dir")
         report = evaluation.evaluate_codes(codes, output_dir, chosen["metrics"])
         print(f"report: {report}")
     else:
         run_dir = cli.path_from_flag("run_dir")
         print(f"report: {evaluation.evaluate_run(run_dir, chosen['metrics'])}")
+        if chosen["explorer"]:
+            print(f"explorer: {evaluation.explore_run(run_dir)}")
 
 
 def _compare(runs: tuple[str, ...]) -> None:
-    others = [name for name in ("codes", "metrics") if flags.FLAGS[name].present]
-    if others:
-        raise InputError(
-            f"--compare: expected runs that are evaluated already; received "
-            f"--{others[0]} too, evaluate first"
-        )
+    _refuse("compare", "codes", "metrics", "explorer")
     paths = [Path(run).expanduser() for run in runs]
     output_dir = cli.path_from_flag("run_dir")
     print(f"comparison: {evaluation.compare_runs(paths, output_dir)}")
+
+
+def _refuse(flag: str, *others: str) -> None:
+    """Refuses flags that another leaves no use for."""
+    for other in others:
+        if flags.FLAGS[other].present:
+            raise InputError(f"--{flag} and --{other}: expected one of them; got both")
 
 
 def run() -> None:
@@ -50,6 +55,11 @@ def run() -> None:
             False,
             "Put the evaluated runs that follow (or a sweep's) side by side: page, "
             "CSV, LaTeX.",
+        ),
+        explorer=(
+            False,
+            "Also write explorer.html, a page to move the latents in (extras report "
+            "and serving).",
         ),
         metrics=(list(evaluation.GROUPS), "Groups of metrics."),
     )

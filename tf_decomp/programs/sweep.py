@@ -14,6 +14,8 @@ def main() -> None:
         flags.FLAGS.grid,
         cli.config_from_flags,
         cluster=flags.FLAGS.cluster,
+        shard=flags.FLAGS.shard,
+        runs_per_job=flags.FLAGS.runs_per_job,
         parallel=flags.FLAGS.parallel,
         slurm=flags.FLAGS.slurm,
     )
@@ -26,7 +28,12 @@ def run() -> None:
         "Grid",
         grid=("", "Lists and ranges of settings: beta=0.1,1,5;seed=0:8."),
         cluster=("local", f"One of {', '.join(sweep.CLUSTERS)}."),
-        parallel=(0, "Runs at once; 0: the number of cores, or 100 on Slurm."),
+        shard=("", "i/n: train part i of n, 0 <= i < n, as an array job does."),
+        runs_per_job=(1, "Runs that a job trains one after another."),
+        parallel=(
+            0,
+            "Jobs at once; 0: GPUs in CUDA_VISIBLE_DEVICES, else cores; 100 on Slurm.",
+        ),
         slurm=([], "Slurm parameters: partition=long,timeout_min=600,mem_gb=8."),
     )
     cli.define_config_flags()
