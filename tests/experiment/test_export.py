@@ -625,6 +625,20 @@ def test_model_card_of_one_test_example(
     assert "None" not in text
 
 
+def test_model_card_of_other_runtimes(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(vae: DecompositionVAE, folder: Path, formats: Any) -> Exported:
+        for name in ("decode.xml", "decode.bin", "encode.xml"):
+            write_text(folder / "openvino" / name, "x" * 1000)
+        return Exported(["decode"], {"openvino": {"decode": 1.25e-7}})
+
+    monkeypatch.setattr("tf_decomp.experiment.model_card.write_formats", write)
+    export_run(run_dir, tmp_path / "served", ["openvino"])
+    text = (tmp_path / "served" / "README.md").read_text(encoding="utf-8")
+    assert "| openvino/decode.* | 2,000 | 1.2e-07 |\n\n## Settings" in text
+
+
 def test_export_of_a_run_equals_its_model(card: Path, run_dir: Path) -> None:
     vae = keras.saving.load_model(RunFiles(run_dir).model)
     x = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")

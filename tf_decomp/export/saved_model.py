@@ -65,8 +65,8 @@ def write_saved_model(vae: DecompositionVAE, folder: Path) -> list[str]:
     Raises:
         OSError: It cannot be written.
     """
+    # Weights that the functions use are in it; of a tracked model each would be twice.
     archive = keras.export.ExportArchive()
-    archive.track(vae)
     found = endpoints(vae)
     for name, (function, *specs) in found.items():
         archive.add_endpoint(name, function, input_signature=specs)
