@@ -74,6 +74,7 @@ setup(
             "pytest>=8.3,<10",
             "pytest-xdist>=3.6,<4",
             "ruff>=0.9,<1",
+            "tensorflow-serving-api>=2.20,<2.22",
         ],
         "all": [*REPORT, *SWEEP, *SERVING],
         "serving": SERVING,

@@ -3,19 +3,22 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tf_decomp.errors import InputError
 from tf_decomp.experiment.build import load_model
 from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.experiment.run_files import RunFiles
-from tf_decomp.export import check_free, export_saved_model, load_encoder
-from tf_decomp.files import write_text
-from tf_decomp.likelihoods import likelihood_mean
-from tf_decomp.vae import DecompositionVAE
+from tf_decomp.export import (
+    Exported,
+    check_formats,
+    check_free,
+    next_version,
+    write_formats,
+)
+from tf_decomp.files import write_atomically, write_text
 
 # A card says nothing of the machine that trained.
 _PLACES = ("--output_dir", "--data_dir", "--overwrite")
@@ -35,9 +38,8 @@ model = tf.saved_model.load({path})
 parts = model.signatures["encode"](x=tf.zeros([1, {shape}]))  # loc, scale
 ```
 
-Signatures: `encode` (also `serving_default`), `encode_sample`, `decode`,
-`sample_prior`, `generate`, `log_prob_prior`.
-
+Signatures: {signatures}. The first is `serving_default` too.
+{runtimes}
 ## Settings
 
 ```
@@ -51,40 +53,47 @@ Signatures: `encode` (also `serving_default`), `encode_sample`, `decode`,
 """
 
 
-def export_run(run_dir: Path, export_dir: Path) -> Path:
-    """Writes EXPORT_DIR/1 and a model card from a finished run; returns the former.
+def export_run(
+    run_dir: Path, export_dir: Path, formats: Sequence[str] = ("saved_model",)
+) -> Path:
+    """Writes the next version of a model, with its card, from a finished run.
 
-    An export that was killed before its card was written is completed.
+    EXPORT_DIR/1, or the number above the highest there; earlier versions stay. A
+    version holds its card, and EXPORT_DIR/README.md is that of the newest.
 
     Args:
         run_dir: Folder of the run.
-        export_dir: Folder to make; must hold no export yet.
+        export_dir: Folder of the model's versions.
+        formats: As of `tf_decomp.export_formats`.
+
+    Returns:
+        The version's folder.
 
     Raises:
-        InputError: The run is not finished, or the export exists, lies inside the run
-            or is of another one.
+        InputError: The run is not finished, a format cannot be written
+            (`tf_decomp.export_formats`), or EXPORT_DIR is a file, lies inside the run
+            or holds a README.md of another kind.
         OSError: The folder cannot be written.
 
     Example:
-        >>> export_run(Path("runs/pinwheel"), Path("saved_models/pinwheel"))
+        >>> export_run(Path("runs/pinwheel"), Path("saved_models/pinwheel"), ["onnx"])
     """
+    check_formats(formats)
     files = RunFiles(run_dir)
-    target, card = export_dir / "1", export_dir / "README.md"
+    target, card = next_version(export_dir), export_dir / "README.md"
     _check_place(files, export_dir, card)
+    check_free(target)
     results, config = files.read_metrics(), files.read_config()
-    # Of an export that was killed; a finished one has a card.
-    half = target.exists() and not card.exists()
-    if not half:
-        check_free(target)
     vae = load_model(files)
-    if not half:
-        export_saved_model(vae, target)
-    elif not _serves(target, vae):
-        raise InputError(
-            f"{target}: holds no export of this run, and no model card is beside it; "
-            "remove it or choose another folder"
-        )
-    write_text(card, _card_text(export_dir.resolve().name, vae, config, results))
+    version = f"{export_dir.resolve().name}/{target.name}"
+
+    def write(folder: Path) -> None:
+        exported = write_formats(vae, folder, formats)
+        text = _card_text(version, folder, exported, vae.data_shape, config, results)
+        write_text(folder / card.name, text)
+
+    write_atomically(target, write)
+    write_text(card, (target / card.name).read_text("utf-8"))
     return target
 
 
@@ -101,25 +110,13 @@ def _check_place(files: RunFiles, export_dir: Path, card: Path) -> None:
         )
 
 
-def _serves(target: Path, vae: DecompositionVAE) -> bool:
-    """Whether an export gives what the model gives, on a few random inputs."""
-    rng = np.random.default_rng(0)
-    x = rng.uniform(size=(8, *vae.data_shape)).astype("float32")
-    z = rng.normal(size=(8, vae.latent_dim)).astype("float32")
-    try:
-        served = load_encoder(target)
-        pairs = (
-            (served.encode(x)["loc"], vae.encode(x).mean()),
-            (served.decode(z)["mean"], likelihood_mean(vae.decode(z))),
-            (served.log_prob_prior(z)["log_prob"], vae.prior.distribution.log_prob(z)),
-        )
-    except (InputError, KeyError):  # of other shapes, or of another program
-        return False
-    return all(np.allclose(theirs, ours, 1e-4, 1e-5) for theirs, ours in pairs)
-
-
 def _card_text(
-    name: str, vae: DecompositionVAE, config: ExperimentConfig, results: dict[str, Any]
+    version: str,
+    folder: Path,
+    exported: Exported,
+    data_shape: Sequence[int],
+    config: ExperimentConfig,
+    results: dict[str, Any],
 ) -> str:
     rows = [
         f"| {name} | {_number(of['value'])} | {_number(of['standard_error'])} "
@@ -129,12 +126,39 @@ def _card_text(
     lines = config.to_flags().splitlines(keepends=True)
     settings = "".join(line for line in lines if not line.startswith(_PLACES))
     return _CARD.format(
-        name=name,
-        path=json.dumps(f"{name}/1"),
-        shape=", ".join(map(str, vae.data_shape)),
+        name=version.partition("/")[0],
+        path=json.dumps(version),
+        shape=", ".join(map(str, data_shape)),
+        signatures=", ".join(f"`{name}`" for name in exported.signatures),
+        runtimes=_runtimes_text(folder, exported.differences),
         config=_PATH.sub("npz:", settings),
         metrics="\n".join(rows),
     )
+
+
+def _runtimes_text(folder: Path, differences: dict[str, dict[str, float]]) -> str:
+    """Returns a table of the files for other runtimes."""
+    if not differences:
+        return ""
+    rows = [
+        f"| {runtime}/{name}.* | {_bytes(folder / runtime, name):,} | {apart:.1e} |"
+        for runtime, of in differences.items()
+        for name, apart in of.items()
+    ]
+    return "\n".join(
+        (
+            "\nOther runtimes, with the largest difference from TensorFlow in batches "
+            "of random\nexamples:\n",
+            "| files | bytes | largest difference |",
+            "|---|---|---|",
+            *rows,
+            "",
+        )
+    )
+
+
+def _bytes(folder: Path, name: str) -> int:
+    return sum(path.stat().st_size for path in folder.glob(f"{name}.*"))
 
 
 def _number(value: float | None) -> str:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serving: a SavedModel that loads without this package."""
+"""SavedModels: written from a model, loaded without this package."""
 
 import functools
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from tf_decomp.errors import InputError
+from tf_decomp.export.signatures import INPUTS, endpoints
+from tf_decomp.export.warm_up import write_warm_up
 from tf_decomp.files import exact, write_atomically
-from tf_decomp.likelihoods import likelihood_mean
-from tf_decomp.sampling import location_scale, one_or_nan
 from tf_decomp.vae import DecompositionVAE
-
-# No tensor of a request for n examples is larger: 512 MiB in float32.
-_MOST_NUMBERS = 2**27
-_INPUTS = {
-    "encode": ("x",),
-    "encode_sample": ("x", "eps"),
-    "decode": ("z",),
-    "sample_prior": ("n", "seed"),
-    "generate": ("n", "seed"),
-    "log_prob_prior": ("z",),
-}
 
 
 def export_saved_model(vae: DecompositionVAE, path: str | Path) -> None:
@@ -36,7 +24,9 @@ def export_saved_model(vae: DecompositionVAE, path: str | Path) -> None:
     of posteriors that have no loc and scale); `encode_sample`: x, eps -> z = loc +
     scale * eps, eps standard noise of the posterior's family; `decode`: z -> mean;
     `sample_prior`: n, seed -> z; `generate`: n, seed -> x; `log_prob_prior`: z ->
-    log_prob, in nats. The first three hold no random operation.
+    log_prob, in nats. The first three hold no random operation. A posterior without
+    loc and scale has no `encode_sample`, one without a standard deviation no `encode`
+    either: a warning says so.
 
     An example with NaN or infinity gives NaN, unless the encoder reads missing
     numbers. `eps` must have the shape of z. `n` may be 0, and at most what keeps every
@@ -55,11 +45,47 @@ def export_saved_model(vae: DecompositionVAE, path: str | Path) -> None:
     """
     path = Path(path)
     check_free(path)
+
+    def write(folder: Path) -> None:
+        write_saved_model(vae, folder)
+
+    write_atomically(path, write)
+
+
+def write_saved_model(vae: DecompositionVAE, folder: Path) -> list[str]:
+    """Fills a folder as `export_saved_model` does, in plain sight.
+
+    Args:
+        vae: The model.
+        folder: Must not exist.
+
+    Returns:
+        The names of the signatures, `serving_default` first.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    # Weights that the functions use are in it; of a tracked model each would be twice.
     archive = keras.export.ExportArchive()
-    archive.track(vae)
-    for name, (function, *signature) in _endpoints(vae).items():
-        archive.add_endpoint(name, function, input_signature=signature)
-    write_atomically(path, lambda name: archive.write_out(str(name), verbose=False))
+    found = endpoints(vae)
+    for name, (function, *specs) in found.items():
+        archive.add_endpoint(name, function, input_signature=specs)
+    archive.write_out(str(folder), verbose=False)
+    write_warm_up(folder, {name: specs for name, (_, *specs) in found.items()})
+    return list(found)
+
+
+def next_version(path: Path) -> Path:
+    """Returns the folder of the next version of a model: a number above all there.
+
+    Args:
+        path: The model's folder, which need not exist.
+
+    Example:
+        >>> next_version(Path("saved_models/pinwheel"))  # saved_models/pinwheel/2
+    """
+    newest = max((int(p.name) for p in _versions(path)), default=0)
+    return path / str(newest + 1)
 
 
 def check_free(path: Path) -> None:
@@ -100,12 +126,18 @@ class ServedModel:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Returns the signature of that name as a function of tensors."""
-        if name not in _INPUTS:
-            raise AttributeError(f"expected one of {', '.join(_INPUTS)}; got {name}")
+        if name not in INPUTS:
+            raise AttributeError(f"expected one of {', '.join(INPUTS)}; got {name}")
         return functools.partial(self._run, name)
 
     def _run(self, name: str, *values: Any) -> Any:
-        signature, names = self._loaded.signatures[name], _INPUTS[name]
+        names = INPUTS[name]
+        if name not in self._loaded.signatures:
+            raise InputError(
+                f"{name}: was left out of this export, because the model's posterior "
+                "does not give it"
+            )
+        signature = self._loaded.signatures[name]
         if len(values) != len(names):
             raise InputError(
                 f"{name}: expected {', '.join(names)}; received {len(values)} arguments"
@@ -134,8 +166,7 @@ def load_encoder(path: str | Path) -> ServedModel:
         >>> load_encoder("saved_models/pinwheel").encode(x)["loc"]
     """
     path = Path(path)
-    versions = [p for p in path.glob("*") if p.name.isdigit()] if path.is_dir() else []
-    newest = max(versions, key=lambda p: int(p.name), default=path)
+    newest = max(_versions(path), key=lambda p: int(p.name), default=path)
     if not (newest / "saved_model.pb").is_file():
         raise InputError(
             f"{path}: holds no SavedModel; give the folder that export_saved_model made"
@@ -144,77 +175,9 @@ def load_encoder(path: str | Path) -> ServedModel:
         return ServedModel(tf.saved_model.load(str(folder)))
 
 
-def _endpoints(vae: DecompositionVAE) -> dict[str, tuple[Any, ...]]:
-    """Returns each signature's function and inputs."""
-    dtype = vae.variable_dtype
-    x = tf.TensorSpec([None, *vae.data_shape], dtype, "x")
-    z = tf.TensorSpec([None, vae.latent_dim], dtype, "z")
-    eps = tf.TensorSpec([None, vae.latent_dim], dtype, "eps")
-    n, seed = tf.TensorSpec([], tf.int32, "n"), tf.TensorSpec([], tf.int32, "seed")
-
-    def encode(x: tf.Tensor) -> dict[str, tf.Tensor]:
-        posterior = vae.encode(x)
-        parts = location_scale(posterior)
-        if parts is not None:
-            return {"loc": parts.loc, "scale": parts.scale}
-        known = 1.0 if vae.encodes_missing else one_or_nan(x)[:, tf.newaxis]
-        return {"loc": posterior.mean() * known, "scale": posterior.stddev() * known}
-
-    def encode_sample(x: tf.Tensor, eps: tf.Tensor) -> dict[str, tf.Tensor]:
-        parts = encode(x)
-        # Only equal shapes can be stacked: otherwise eps would be broadcast.
-        loc, scale, eps = tf.unstack(tf.stack([parts["loc"], parts["scale"], eps]))
-        return {"z": loc + scale * eps}
-
-    def decode(z: tf.Tensor) -> dict[str, tf.Tensor]:
-        mean = likelihood_mean(vae.decode(z))
-        finite = tf.reshape(one_or_nan(z), [-1] + [1] * len(vae.data_shape))
-        return {"mean": mean * finite}
-
-    def draw(n: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return vae.prior.distribution.sample(n, seed=tf.stack([seed, 0]))
-
-    def draw_data(n: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return decode(draw(n, seed))["mean"]
-
-    def sample_prior(n: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"z": draw(_checked(n, most_latents), seed)}
-
-    def generate(n: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"x": draw_data(_checked(n, most_data), seed)}
-
-    def log_prob_prior(z: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"log_prob": vae.prior.distribution.log_prob(z)}
-
-    most_latents, most_data = _most(draw, n, seed), _most(draw_data, n, seed)
-    return {
-        "encode": (encode, x),
-        "encode_sample": (encode_sample, x, eps),
-        "decode": (decode, z),
-        "sample_prior": (sample_prior, n, seed),
-        "generate": (generate, n, seed),
-        "log_prob_prior": (log_prob_prior, z),
-    }
-
-
-def _most(function: Callable[..., tf.Tensor], *signature: tf.TensorSpec) -> int:
-    """Returns for how many examples no tensor has more than _MOST_NUMBERS numbers."""
-    graph = tf.function(function, signature).get_concrete_function().graph
-    shapes = [out.shape for op in graph.get_operations() for out in op.outputs]
-    sizes = [
-        math.prod(shape[1:])
-        for shape in shapes
-        if shape.rank and shape[0] is None and shape[1:].is_fully_defined()
-    ]
-    return max(1, _MOST_NUMBERS // max(sizes))
-
-
-def _checked(n: tf.Tensor, most: int) -> tf.Tensor:
-    """Returns n, and lets the request fail where it is out of range."""
-    message = f"n must be from 0 to {most}; received"
-    check = tf.debugging.Assert((n >= 0) & (n <= most), [message, n])
-    with tf.control_dependencies([check]):
-        return tf.identity(n)
+def _versions(path: Path) -> list[Path]:
+    entries = path.glob("*") if path.is_dir() else ()
+    return [entry for entry in entries if entry.name.isdecimal()]
 
 
 def _tensor(name: str, value: Any, spec: tf.TensorSpec) -> tf.Tensor:

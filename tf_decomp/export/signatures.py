@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The functions of a model that are served, and what each takes."""
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_decomp.likelihoods import likelihood_mean
+from tf_decomp.sampling import location_scale, one_or_nan
+from tf_decomp.vae import DecompositionVAE
+
+# No tensor of a request for n examples is larger: 512 MiB in float32.
+_MOST_NUMBERS = 2**27
+INPUTS = {
+    "encode": ("x",),
+    "encode_sample": ("x", "eps"),
+    "decode": ("z",),
+    "sample_prior": ("n", "seed"),
+    "generate": ("n", "seed"),
+    "log_prob_prior": ("z",),
+}
+# Those without a random operation, which other runtimes take.
+DETERMINISTIC = ("encode", "encode_sample", "decode")
+
+
+def endpoints(vae: DecompositionVAE) -> dict[str, tuple[Any, ...]]:
+    """Returns each signature's function and inputs; warns of those that are left out.
+
+    Args:
+        vae: The model.
+    """
+    dtype = vae.variable_dtype
+    x = tf.TensorSpec([None, *vae.data_shape], dtype, "x")
+    z = tf.TensorSpec([None, vae.latent_dim], dtype, "z")
+    eps = tf.TensorSpec([None, vae.latent_dim], dtype, "eps")
+    n, seed = tf.TensorSpec([], tf.int32, "n"), tf.TensorSpec([], tf.int32, "seed")
+
+    def encode(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        posterior = vae.encode(x)
+        parts = location_scale(posterior)
+        if parts is not None:
+            return {"loc": parts.loc, "scale": parts.scale}
+        known = 1.0 if vae.encodes_missing else one_or_nan(x)[:, tf.newaxis]
+        return {"loc": posterior.mean() * known, "scale": posterior.stddev() * known}
+
+    def encode_sample(x: tf.Tensor, eps: tf.Tensor) -> dict[str, tf.Tensor]:
+        parts = encode(x)
+        # Only equal shapes can be stacked: otherwise eps would be broadcast.
+        loc, scale, eps = tf.unstack(tf.stack([parts["loc"], parts["scale"], eps]))
+        return {"z": loc + scale * eps}
+
+    def decode(z: tf.Tensor) -> dict[str, tf.Tensor]:
+        mean = likelihood_mean(vae.decode(z))
+        finite = tf.reshape(one_or_nan(z), [-1] + [1] * len(vae.data_shape))
+        return {"mean": mean * finite}
+
+    def draw(n: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        return vae.prior.distribution.sample(n, seed=tf.stack([seed, 0]))
+
+    def draw_data(n: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        return decode(draw(n, seed))["mean"]
+
+    def sample_prior(n: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"z": draw(_checked(n, most_latents), seed)}
+
+    def generate(n: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"x": draw_data(_checked(n, most_data), seed)}
+
+    def log_prob_prior(z: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"log_prob": vae.prior.distribution.log_prob(z)}
+
+    most_latents, most_data = _most(draw, n, seed), _most(draw_data, n, seed)
+    found: dict[str, tuple[Any, ...]] = {
+        "encode": (encode, x),
+        "encode_sample": (encode_sample, x, eps),
+        "decode": (decode, z),
+        "sample_prior": (sample_prior, n, seed),
+        "generate": (generate, n, seed),
+        "log_prob_prior": (log_prob_prior, z),
+    }
+    left_out = _left_out(vae)
+    return {name: of for name, of in found.items() if name not in left_out}
+
+
+def _left_out(vae: DecompositionVAE) -> tuple[str, ...]:
+    """Returns the signatures that the posterior does not give, and warns of them."""
+    posterior = vae.encode(np.zeros([1, *vae.data_shape], vae.variable_dtype))
+    if location_scale(posterior) is not None:
+        return ()
+    names: tuple[str, ...] = ("encode_sample",)
+    lacks = "is not loc + scale * noise"
+    try:
+        posterior.stddev()
+    except NotImplementedError:
+        names, lacks = ("encode", "encode_sample"), "has no standard deviation"
+    warnings.warn(
+        f"the export leaves {' and '.join(names)} out: the posterior "
+        f"({type(posterior).__name__}) {lacks}",
+        stacklevel=2,
+    )
+    return names
+
+
+def _most(function: Callable[..., tf.Tensor], *signature: tf.TensorSpec) -> int:
+    """Returns for how many examples no tensor has more than _MOST_NUMBERS numbers."""
+    graph = tf.function(function, signature).get_concrete_function().graph
+    shapes = [out.shape for op in graph.get_operations() for out in op.outputs]
+    sizes = [
+        math.prod(shape[1:])
+        for shape in shapes
+        if shape.rank and shape[0] is None and shape[1:].is_fully_defined()
+    ]
+    return max(1, _MOST_NUMBERS // max(sizes))
+
+
+def _checked(n: tf.Tensor, most: int) -> tf.Tensor:
+    """Returns n, and lets the request fail where it is out of range."""
+    message = f"n must be from 0 to {most}; received"
+    check = tf.debugging.Assert((n >= 0) & (n <= most), [message, n])
+    with tf.control_dependencies([check]):
+        return tf.identity(n)
