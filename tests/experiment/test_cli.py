@@ -47,7 +47,8 @@ CONFIGS = sorted((ROOT / "configs").glob("*.flags"))
 PROGRAMS = sorted(path.name for path in BIN.glob("*.py"))
 OUR_FLAGS = {
     *ExperimentConfig.__dataclass_fields__,
-    *("config", "run_dir", "export_dir", "codes", "compare", "metrics"),
+    *("config", "run_dir", "export_dir", "codes", "compare", "explorer", "metrics"),
+    "format",
 }
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -473,6 +474,7 @@ def test_export_mistakes(command: Any, tmp_path: Path) -> None:
         (["--compare", "empty", "missing", "--run_dir=out"], "empty"),
         (["--compare", "empty", "--run_dir=out", "--codes=a.npz"], "--codes"),
         (["--compare", "empty", "--run_dir=out", "--metrics=overlap"], "--metrics"),
+        (["--codes=a.npz", "--run_dir=out", "--explorer"], "--explorer"),
         (["--runs_dir=empty"], "runs_dir"),
     ],
     ids=str,
@@ -501,18 +503,35 @@ def test_paths_of_flags_know_the_home(
     command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(model_card, "export_run", lambda run, export: (run, export))
+    monkeypatch.setattr(model_card, "export_run", lambda *given: given)
     result = command("export.py", "--run_dir=~/a", "--export_dir=~/b")
     assert f"{tmp_path}/a" in result.out
     assert f"{tmp_path}/b" in result.out
 
 
-def test_export_takes_its_paths(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_card, "export_run", lambda run, export: run / export)
-    result = command("export.py", "--run_dir=runs/a", "--export_dir=served/a")
+@pytest.mark.parametrize(
+    ("flag", "formats"),
+    [([], ["saved_model"]), (["--format=onnx,litert"], ["onnx", "litert"])],
+)
+def test_export_takes_its_arguments(
+    command: Any, monkeypatch: pytest.MonkeyPatch, flag: list[str], formats: list[str]
+) -> None:
+    monkeypatch.setattr(model_card, "export_run", lambda *given: given)
+    result = command("export.py", "--run_dir=runs/a", "--export_dir=served/a", *flag)
     assert result.status in (None, 0)
-    assert result.out == "exported: runs/a/served/a\n"
+    given = (Path("runs/a"), Path("served/a"), formats)
+    assert result.out == f"exported: {given}\n"
     assert result.err == ""
+
+
+def test_the_explorer_follows_the_report(
+    command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "evaluate_run", lambda run, groups: run / "a.html")
+    monkeypatch.setattr(evaluation, "explore_run", lambda run: run / "b.html")
+    assert command("evaluate.py", "--run_dir=run").out == "report: run/a.html\n"
+    result = command("evaluate.py", "--run_dir=run", "--explorer")
+    assert result.out == "report: run/a.html\nexplorer: run/b.html\n"
 
 
 def test_other_exceptions_keep_their_traceback(

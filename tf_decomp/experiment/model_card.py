@@ -9,6 +9,7 @@ from typing import Any
 
 from tf_decomp.errors import InputError
 from tf_decomp.experiment.build import load_model
+from tf_decomp.experiment.choices import DIVERGENCES
 from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.export import (
@@ -22,6 +23,7 @@ from tf_decomp.files import write_atomically, write_text
 
 # A card says nothing of the machine that trained.
 _PLACES = ("--output_dir", "--data_dir", "--overwrite")
+_DIVERGENCE = "test/divergence"
 _MARK = "trained with tf-decomp on the objective"
 _PATH = re.compile(r"npz:.*/")
 
@@ -42,6 +44,8 @@ Signatures: {signatures}. The first is `serving_default` too.
 {runtimes}
 ## Settings
 
+`tf-decomp-train --flagfile=FILE` trains it, where FILE holds
+
 ```
 {config}```
 
@@ -50,6 +54,14 @@ Signatures: {signatures}. The first is `serving_default` too.
 | quantity (nats unless said otherwise) | value | standard error | n |
 |---|---|---|---|
 {metrics}
+
+Standard errors are over the examples of the test set, for this one network.
+
+## Limits
+
+It knows examples [{shape}] as those of `--dataset={dataset}`, on their scale. What its
+latents say of other data was not measured. Another seed gives other latents: judge a
+method by several networks.
 """
 
 
@@ -118,9 +130,10 @@ def _card_text(
     config: ExperimentConfig,
     results: dict[str, Any],
 ) -> str:
+    units = {} if DIVERGENCES[config.divergence].unit else {_DIVERGENCE: " (no unit)"}
     rows = [
-        f"| {name} | {_number(of['value'])} | {_number(of['standard_error'])} "
-        f"| {of['n']} |"
+        f"| {name}{units.get(name, '')} | {_number(of['value'])} "
+        f"| {_number(of['standard_error'])} | {of['n']} |"
         for name, of in results.items()
     ]
     lines = config.to_flags().splitlines(keepends=True)
@@ -133,6 +146,7 @@ def _card_text(
         runtimes=_runtimes_text(folder, exported.differences),
         config=_PATH.sub("npz:", settings),
         metrics="\n".join(rows),
+        dataset=_PATH.sub("npz:", config.dataset),
     )
 
 
