@@ -73,9 +73,10 @@ for name, vae in (("normal", normal), ("sparse", sparse)):
     print(f"  overlap {overlap.verdict}, match {match.verdict}, ELBO {elbo:.1f} nats")
 
 # %% [markdown]
-# The sparse prior gives sparser codes, though not yet as sparse as its own samples, and
-# it costs ELBO. Neither q(z) matches its prior by the strict verdict: `match.parts` says
-# which part fails, and a larger alpha or longer training brings it nearer.
+# The sparse prior gives sparser codes, though not yet as sparse as its own samples,
+# and it costs ELBO. Neither q(z) matches its prior by the strict verdict;
+# `match.parts` says which part fails. Alpha and the length of training are the
+# settings to change.
 
 # %% [markdown]
 # ## Which class uses which dimension
