@@ -30,11 +30,17 @@ PAGES = {
     if "results" not in path.parts
 }
 PAGES[README] = (ROOT / "README.md").read_text(encoding="utf-8")
+# Pages with tests of their own, which know what each program should find.
+ELSEWHERE = {
+    "extending.md": "tests/vae/test_extending.py",
+    "serving.md": "tests/serving/test_docs.py",
+}
 PUBLIC = ("", ".metrics", ".theory", ".evaluation", ".sweep")
 SECONDS = 600
 # Blocks of a language that these tests do not know would be left out in silence.
 _BLOCK = re.compile(r"(<!-- not run: .+? -->\n+)?^```(\w*)\n(.*?)^```$", re.M | re.S)
 _NOT_RUN = {"", "text", "json", "yaml"}
+_RUN_HERE = [name for name in PAGES if name not in ELSEWHERE]
 
 
 class Block(NamedTuple):
@@ -78,7 +84,7 @@ def run_page(page: str, folder: Path) -> dict[str, object]:
 # Keras saves with a call that NumPy 2 deprecates.
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't")
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, page in PAGES.items() if blocks(page)])
+@pytest.mark.parametrize("name", [name for name in _RUN_HERE if blocks(PAGES[name])])
 def test_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     if name == README:  # is read in a clone
@@ -99,6 +105,11 @@ def learns(names: dict) -> None:
     lost, found = names["nats"]
     assert lost < 0.05
     assert found > 1.0
+
+
+@pytest.mark.parametrize("name", sorted(ELSEWHERE.keys() & PAGES.keys()))
+def test_other_pages_have_tests_of_their_own(name: str) -> None:
+    assert Path(name).name in (ROOT / ELSEWHERE[name]).read_text(encoding="utf-8")
 
 
 def test_blocks_that_do_not_run_are_few() -> None:
