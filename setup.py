@@ -11,6 +11,7 @@ INIT = (ROOT / "tf_decomp" / "__init__.py").read_text(encoding="utf-8")
 
 REPORT = ["Jinja2>=3.1.6,<4"]
 SWEEP = ["submitit>=1.5.4,<1.6"]
+NOTEBOOKS = ["mlxtend>=0.23,<1"]
 SERVING = [
     "ai-edge-litert>=2.3,<3",
     "onnx>=1.23,<2",
@@ -68,6 +69,7 @@ setup(
             *REPORT,
             *SWEEP,
             *SERVING,
+            *NOTEBOOKS,
             "hypothesis>=6.170,<7",
             "import-linter>=2.17,<3",
             "mypy>=1.15,<3",
@@ -80,6 +82,13 @@ setup(
         "serving": SERVING,
         "sweep": SWEEP,
         "bench": ["torch==2.13.0"],
+        "docs": [
+            "ipykernel>=6,<8",
+            "mkdocs-jupyter>=0.26,<0.27",
+            "mkdocs-material>=9.6,<10",
+            "mkdocstrings[python]>=1,<2",
+            *NOTEBOOKS,
+        ],
         "report": REPORT,
         "gpu": ["tensorflow[and-cuda]>=2.20,<2.22"],
     },
