@@ -115,7 +115,11 @@ def test_a_new_environment_trains_evaluates_and_exports(
     train, evaluate, export = (bin_folder / f"tf-decomp-{n}" for n in COMMANDS[:3])
     out = run(train, "--config=pinwheel", "--epochs=20", cwd=tmp_path)
     assert "files: runs/pinwheel" in out
-    run(evaluate, "--run_dir=runs/pinwheel", cwd=tmp_path)
-    assert (tmp_path / "runs/pinwheel/report.html").stat().st_size > 10_000
-    run(export, "--run_dir=runs/pinwheel", "--export_dir=served", cwd=tmp_path)
-    assert (tmp_path / "served/1/saved_model.pb").is_file()
+    run(evaluate, "--run_dir=runs/pinwheel", "--explorer", cwd=tmp_path)
+    for page in ("report", "explorer"):
+        assert (tmp_path / f"runs/pinwheel/{page}.html").stat().st_size > 100_000
+    formats = "--format=onnx,openvino,litert"
+    run(export, "--run_dir=runs/pinwheel", "--export_dir=served", formats, cwd=tmp_path)
+    for file in ("saved_model.pb", "onnx/decode.onnx", "openvino/decode.xml"):
+        assert (tmp_path / "served/1" / file).is_file()
+    assert (tmp_path / "served/1/litert/decode.tflite").is_file()
