@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 _MOST_SECONDS = 120
-_FLAGS = (
+FLAGS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -24,7 +24,6 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--remote-debugging-pipe",
 )
 
 
@@ -155,7 +154,8 @@ def browse(profile: Path) -> Iterator[Tab]:
     """Starts a browser and ends it."""
     reads, requests = os.pipe()
     answers, writes = os.pipe()
-    flags = [find_browser(), *_FLAGS, f"--user-data-dir={profile}"]
+    own = ("--remote-debugging-pipe", f"--user-data-dir={profile}")
+    flags = [find_browser(), *FLAGS, *own]
     # The protocol's files are numbers 3 and 4.
     shell = ["bash", "-c", f'exec "$0" "$@" 3<&{reads} 4>&{writes}', *flags]
     process = subprocess.Popen(

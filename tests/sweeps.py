@@ -17,7 +17,7 @@ from tf_decomp.errors import InputError
 from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.sweep import Run, sweep
-from tf_decomp.sweep.launcher import Outcome
+from tf_decomp.sweep.launcher import Launcher, Outcome
 
 METRICS = {"test/elbo": {"value": -1.5, "standard_error": 0.25, "n": 400}}
 
@@ -67,6 +67,21 @@ class PretendedJob:
 
     def result(self) -> list[Outcome]:
         return [Outcome("", 1.0)] * len(self.runs)
+
+
+def pretend_jobs(
+    patch: pytest.MonkeyPatch,
+    kind: Callable[[Sequence[Run]], PretendedJob] = PretendedJob,
+) -> list[PretendedJob]:
+    """Has pretended jobs stand for processes; returns those that are started."""
+    started: list[PretendedJob] = []
+
+    def start(_: Launcher, runs: Sequence[Run]) -> PretendedJob:
+        started.append(kind(runs))
+        return started[-1]
+
+    patch.setattr(Launcher, "start", start)
+    return started
 
 
 def start_sweep(folder: Path, *arguments: str) -> subprocess.Popen[str]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of what callers give that all rooms share: numbers, files, memory."""
 
+import importlib.util
 import math
 import numbers
 import os
@@ -191,6 +192,28 @@ def short(value: Any) -> str:
     except Exception:  # a stranger's code
         text = type(value).__name__
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def check_packages(what: str, extra: str, *packages: str) -> None:
+    """Refuses what needs packages of an extra where they are not installed.
+
+    Args:
+        what: Needs them.
+        extra: One of this package's, or several parted by commas.
+        *packages: As they are imported.
+
+    Raises:
+        InputError: One is missing.
+
+    Example:
+        >>> check_packages("a report", "report", "jinja2")
+    """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise InputError(
+                f"{what} needs {package}, which is not installed; run pip install "
+                f"'tf-decomp[{extra}]'"
+            )
 
 
 def check_file(path: str | Path) -> Path:

@@ -413,4 +413,4 @@ def test_runs_that_are_not_ready(tmp_path: Path) -> None:
 def test_without_jinja(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [make(tmp_path / name) for name in "ab"]
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    refused(runs, tmp_path / "out", "Jinja2", "pip install")
+    refused(runs, tmp_path / "out", "jinja2", "pip install")

@@ -8,6 +8,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,13 +32,15 @@ from tf_decomp import (
 )
 from tf_decomp.data import Split
 from tf_decomp.errors import InputError
-from tf_decomp.evaluation import explore_run, explorer
+from tf_decomp.evaluation import evaluate_run, explore_run, explorer, judge
 from tf_decomp.evaluation.explorer import page as pages
-from tf_decomp.evaluation.explorer.decoder import decoder_onnx
+from tf_decomp.evaluation.explorer.page import decoder_onnx
 from tf_decomp.evaluation.figures import Codes, collect_codes
+from tf_decomp.experiment import finished
 from tf_decomp.experiment.build import load_model
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.likelihoods import likelihood_mean
+from tf_decomp.metrics.encodings import encode_data
 
 # Keras saves with a call that NumPy 2 deprecates.
 pytestmark = [
@@ -229,6 +232,30 @@ def test_colours_are_of_classes_and_factors() -> None:
     assert pages._colourings(split._replace(labels=None, factors=None), [0], ()) == []
 
 
+def test_an_evaluation_writes_the_same_page(
+    table: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same encodings: the test set is encoded once."""
+    config, encoded = copy_of(table.config, tmp_path / "run"), []
+
+    def encode(*given: Any) -> Any:
+        encoded.append(given)
+        return encode_data(*given)
+
+    monkeypatch.setattr(finished, "encode_data", encode)
+    # Names of its operations are numbered through a process.
+    monkeypatch.setattr(pages, "decoder_onnx", lambda vae: b"decoder")
+    page = explore_run(Path(config.output_dir))
+    expected = page.read_bytes()
+    page.unlink()
+    evaluate_run(Path(config.output_dir), ["sparsity"])
+    assert not page.exists()
+    encoded.clear()
+    evaluate_run(Path(config.output_dir), ["sparsity"], explorer=True)
+    assert len(encoded) == 1
+    assert page.read_bytes() == expected
+
+
 # -- what is refused ----------------------------------------------------------------
 
 
@@ -238,14 +265,18 @@ def test_run_that_is_not_finished(tmp_path: Path) -> None:
     one_line(error, "no finished run")
 
 
-@pytest.mark.parametrize("missing", ["tf2onnx", "jinja2"])
+@pytest.mark.parametrize("missing", ["tf2onnx", "onnx", "jinja2"])
 def test_missing_package_is_named_by_its_extra(
     table: Model, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
+    """Before the evaluation, which may take long."""
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(InputError) as error:
-        explore_run(Path(table.config.output_dir))
-    one_line(error, "pip install 'tf-decomp[report,serving]'")
+    monkeypatch.setattr(judge, "load_finished_run", pytest.fail)
+    folder = Path(table.config.output_dir)
+    for make in (explore_run, partial(evaluate_run, explorer=True)):
+        with pytest.raises(InputError) as error:
+            make(folder)
+        one_line(error, missing, "pip install 'tf-decomp[report,serving]'")
 
 
 def test_decoder_that_onnx_cannot_hold(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
-from devtools import find_browser
+from devtools import FLAGS, find_browser
 from runs import one_line
 
 from tf_decomp.errors import InputError
@@ -456,7 +456,7 @@ def test_without_jinja(files: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None
     files.report.write_text("before")
     with pytest.raises(InputError) as error:
         render_report(files, EVALUATION)
-    one_line(error, "Jinja2", "pip install")
+    one_line(error, "jinja2", "pip install")
     assert files.report.read_text() == "before"
 
 
@@ -679,13 +679,7 @@ def browse(browser: str, path: Path, profile: Path, *flags: str) -> tuple[str, s
     run = subprocess.run(
         [
             browser,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
+            *FLAGS,
             f"--user-data-dir={profile}",
             "--enable-logging=stderr",
             "--virtual-time-budget=5000",

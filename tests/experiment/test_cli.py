@@ -527,11 +527,17 @@ def test_export_takes_its_arguments(
 def test_the_explorer_follows_the_report(
     command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "evaluate_run", lambda run, groups: run / "a.html")
-    monkeypatch.setattr(evaluation, "explore_run", lambda run: run / "b.html")
-    assert command("evaluate.py", "--run_dir=run").out == "report: run/a.html\n"
+    asked: list[bool] = []
+
+    def evaluate_run(run: Path, groups: list[str], explorer: bool) -> Path:
+        asked.append(explorer)
+        return run / "report.html"
+
+    monkeypatch.setattr(evaluation, "evaluate_run", evaluate_run)
+    assert command("evaluate.py", "--run_dir=run").out == "report: run/report.html\n"
     result = command("evaluate.py", "--run_dir=run", "--explorer")
-    assert result.out == "report: run/a.html\nexplorer: run/b.html\n"
+    assert result.out == "report: run/report.html\nexplorer: run/explorer.html\n"
+    assert asked == [False, True]
 
 
 def test_other_exceptions_keep_their_traceback(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jobs of several runs: how runs are dealt out, fail, die and are judged; their GPU."""
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from sweeps import (
     PretendedJob,
     pretend_finished,
+    pretend_jobs,
     read_table,
     refuse,
     settings,
@@ -18,25 +20,13 @@ from sweeps import (
 from tf_decomp import train
 from tf_decomp.errors import InputError
 from tf_decomp.experiment.run_files import RunFiles
-from tf_decomp.sweep import Run, launcher, parse_grid, plan_runs, runner, sweep
+from tf_decomp.sweep import launcher, parse_grid, plan_runs, runner, sweep
 from tf_decomp.sweep.launcher import Launcher, Outcome
 
 
 @pytest.fixture
 def start(monkeypatch) -> Callable[..., list[PretendedJob]]:
-    """Has a kind of pretended job stand for processes; returns those started."""
-
-    def pretend(kind: Callable[[Sequence[Run]], PretendedJob]) -> list[PretendedJob]:
-        jobs: list[PretendedJob] = []
-
-        def start(_: Launcher, runs: Sequence[Run]) -> PretendedJob:
-            jobs.append(kind(runs))
-            return jobs[-1]
-
-        monkeypatch.setattr(Launcher, "start", start)
-        return jobs
-
-    return pretend
+    return functools.partial(pretend_jobs, monkeypatch)
 
 
 def names_of(jobs: Sequence[PretendedJob]) -> list[list[str]]:

@@ -15,6 +15,7 @@ from sweeps import (
     METRICS,
     PretendedJob,
     pretend_finished,
+    pretend_jobs,
     read_table,
     refuse,
     settings,
@@ -31,15 +32,7 @@ GRID = "beta=1,2;seed=0:3"
 
 @pytest.fixture
 def jobs(monkeypatch) -> list[PretendedJob]:
-    """The jobs that are started, none of them a process."""
-    started: list[PretendedJob] = []
-
-    def start(_: Launcher, runs: list[Run]) -> PretendedJob:
-        started.append(PretendedJob(runs))
-        return started[-1]
-
-    monkeypatch.setattr(Launcher, "start", start)
-    return started
+    return pretend_jobs(monkeypatch)
 
 
 def planned(folder: Path, grid: str = GRID) -> list[Run]:

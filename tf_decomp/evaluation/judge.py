@@ -13,6 +13,7 @@ from tensorflow_probability import distributions as tfd
 from tf_decomp.checks import check_file, check_memory
 from tf_decomp.data.npz import Header, read_arrays, read_headers
 from tf_decomp.errors import InputError
+from tf_decomp.evaluation.explorer.page import check_explorer, describe_run
 from tf_decomp.evaluation.figures import collect_codes, draw_evaluation
 from tf_decomp.evaluation.report import render_report
 from tf_decomp.evaluation.report.numbers import (
@@ -34,7 +35,7 @@ from tf_decomp.evaluation.rows import (
 )
 from tf_decomp.experiment.finished import load_finished_run
 from tf_decomp.experiment.run_files import RunFiles
-from tf_decomp.files import read_json, write_json
+from tf_decomp.files import read_json, write_json, write_text
 from tf_decomp.metrics.codes import check_codes
 from tf_decomp.metrics.likelihood import marginal_log_likelihood
 from tf_decomp.metrics.overlap import OVER_SMOOTHED, OverlapReport, overlap_report
@@ -52,16 +53,20 @@ _CODES_ALONE = (
 )
 
 
-def evaluate_run(run_dir: Path, groups: Sequence[str] = tuple(GROUPS)) -> Path:
+def evaluate_run(
+    run_dir: Path, groups: Sequence[str] = tuple(GROUPS), explorer: bool = False
+) -> Path:
     """Evaluates a finished run on its test set and writes its report.
 
     Args:
         run_dir: Folder of the run.
         groups: Which groups of metrics, keys of GROUPS.
+        explorer: Whether to write explorer.html too, as `explore_run` does, of the
+            same encodings.
 
     Raises:
         InputError: The run is not finished, its files do not belong together, it was
-            trained on meanwhile, or a group is not known.
+            trained on meanwhile, a group is not known, or a package is missing.
         OSError: The report cannot be written.
 
     Example:
@@ -69,10 +74,12 @@ def evaluate_run(run_dir: Path, groups: Sequence[str] = tuple(GROUPS)) -> Path:
     """
     files = RunFiles(run_dir)
     _check_groups(groups)
+    if explorer:
+        check_explorer()
     results = files.read_metrics()
     if not os.access(files.root, os.W_OK):
-        return _report_at_hand(files, groups)
-    config, vae, test, posterior = load_finished_run(files)
+        return _report_at_hand(files, groups, explorer)
+    config, vae, test, posterior = run = load_finished_run(files)
     rows, verdicts, warnings = _judge_factors(
         posterior, vae.prior.distribution, test.factors, groups
     )
@@ -85,17 +92,20 @@ def evaluate_run(run_dir: Path, groups: Sequence[str] = tuple(GROUPS)) -> Path:
     if "disentanglement_mapped" in groups:
         rows += _judge_mapped(codes.means, codes.scales, *scored, vae.prior)
     texts = [_headline(verdicts, factor) for factor in ("overlap", "regularisation")]
+    page = describe_run(files, run, codes) if explorer else ""
     if files.read_metrics() != results:
         raise InputError(
             f"{files.root}: more epochs were trained while it was evaluated; evaluate "
             "again"
         )
     figures = draw_evaluation(files, vae, test, codes, texts)
+    if explorer:
+        write_text(files.explorer, page)
     return _write(files, Evaluation(rows, verdicts, warnings, figures))
 
 
-def _report_at_hand(files: RunFiles, groups: Sequence[str]) -> Path:
-    """Returns the report of a folder that cannot be written, if it holds these groups.
+def _report_at_hand(files: RunFiles, groups: Sequence[str], explorer: bool) -> Path:
+    """Returns the report of a folder that cannot be written, if all asked for is there.
 
     Results in place are always of the model beside them.
     """
@@ -103,7 +113,9 @@ def _report_at_hand(files: RunFiles, groups: Sequence[str]) -> Path:
         present = read_json(files.evaluation)["groups"].keys()
     except (OSError, InputError, TypeError, KeyError, AttributeError):
         present = set()
-    if files.report.exists() and present and {*groups} <= {*present, *_OPTIONAL}:
+    pages = [files.report, *([files.explorer] if explorer else [])]
+    there = present and all(page.exists() for page in pages)
+    if there and {*groups} <= {*present, *_OPTIONAL}:
         print(f"{files.root}: cannot be written; its evaluation is there", flush=True)
         return files.report
     raise PermissionError(

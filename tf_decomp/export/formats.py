@@ -5,7 +5,6 @@ Each format is made from the SavedModel, run by its own runtime, and kept where 
 numbers are TensorFlow's.
 """
 
-import importlib.util
 import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_decomp.checks import short
+from tf_decomp.checks import check_packages, short
 from tf_decomp.errors import InputError
 from tf_decomp.export.saved_model import check_free, write_saved_model
 from tf_decomp.export.signatures import DETERMINISTIC, INPUTS
@@ -27,6 +26,7 @@ TOLERANCE = 1e-5
 _BATCH_SIZES = (1, 3, 7)
 # What runtimes of the last years read.
 _OPSET = 17
+CONVERTER = ("tf2onnx", "onnx")  # packages that `to_onnx` needs
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -103,13 +103,8 @@ def check_formats(formats: Sequence[str]) -> None:
             f"{short(formats)}"
         )
     for name in formats:
-        packages = _FORMATS[name].packages if name in _FORMATS else ()
-        for package in packages:
-            if importlib.util.find_spec(package) is None:
-                raise InputError(
-                    f"{name}: needs the package {package}, which is not installed; "
-                    "pip install 'tf-decomp[serving]'"
-                )
+        if name in _FORMATS:
+            check_packages(name, "serving", *_FORMATS[name].packages)
 
 
 def write_formats(
@@ -219,28 +214,46 @@ def _apart(got: np.ndarray, expected: np.ndarray) -> float:
 # -- ONNX Runtime --------------------------------------------------------------------
 
 
-def _write_onnx(folder: Path, name: str, function: Any) -> None:
-    (folder / f"{name}.onnx").write_bytes(_onnx(name, function))
+def to_onnx(
+    function: Callable[..., dict[str, tf.Tensor]], specs: Sequence[tf.TensorSpec]
+) -> bytes:
+    """Returns a function of tensors as an ONNX file holds it.
 
+    Args:
+        function: Takes them in the order of the specs; returns them by name.
+        specs: Its inputs, named; the first axis of all and of the outputs is the
+            batch, of any size.
 
-def _onnx(name: str, function: Any) -> bytes:
-    """Returns a signature as an ONNX file holds it."""
+    Raises:
+        Exception: As tf2onnx and onnx say it, where ONNX does not have an operation.
+    """
+    import onnx  # noqa: PLC0415  (of an extra)
     import tf2onnx  # noqa: PLC0415  (of an extra)
 
-    specs = function.structured_input_signature[1]
     model, _ = tf2onnx.convert.from_function(
-        tf.function(_positional(function, INPUTS[name]), autograph=False),
-        [specs[key] for key in INPUTS[name]],
+        tf.function(function, autograph=False),
+        list(specs),
         opset=_OPSET,
         custom_op_handlers={"BroadcastArgs": (_broadcast_args, [])},
     )
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.checker.check_model(model)
     return model.SerializeToString()
 
 
-def _positional(signature: Any, names: Sequence[str]) -> Callable[..., Any]:
-    return lambda *values: signature(**dict(zip(names, values, strict=True)))
+def _onnx(name: str, signature: Any) -> bytes:
+    """Returns a signature of a SavedModel as an ONNX file holds it."""
+    names, specs = INPUTS[name], signature.structured_input_signature[1]
+
+    def function(*values: tf.Tensor) -> dict[str, tf.Tensor]:
+        return signature(**dict(zip(names, values, strict=True)))
+
+    return to_onnx(function, [specs[key] for key in names])
+
+
+def _write_onnx(folder: Path, name: str, function: Any) -> None:
+    (folder / f"{name}.onnx").write_bytes(_onnx(name, function))
 
 
 def _broadcast_args(graph: Any, node: Any, name: str, args: Any) -> None:
@@ -314,8 +327,8 @@ def _open_litert(folder: Path, name: str) -> Callable[[Arrays], Arrays]:
 
 
 _FORMATS = {
-    "onnx": _Format(("tf2onnx", "onnxruntime"), _write_onnx, _open_onnx),
-    "openvino": _Format(("tf2onnx", "openvino"), _write_openvino, _open_openvino),
+    "onnx": _Format((*CONVERTER, "onnxruntime"), _write_onnx, _open_onnx),
+    "openvino": _Format((*CONVERTER, "openvino"), _write_openvino, _open_openvino),
     "litert": _Format(("ai_edge_litert",), _write_litert, _open_litert),
 }
 FORMATS = ("saved_model", *_FORMATS)

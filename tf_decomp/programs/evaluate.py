@@ -23,9 +23,11 @@ def main(*runs: str) -> None:
         print(f"report: {report}")
     else:
         run_dir = cli.path_from_flag("run_dir")
-        print(f"report: {evaluation.evaluate_run(run_dir, chosen['metrics'])}")
-        if chosen["explorer"]:
-            print(f"explorer: {evaluation.explore_run(run_dir)}")
+        explorer = chosen["explorer"]
+        report = evaluation.evaluate_run(run_dir, chosen["metrics"], explorer)
+        print(f"report: {report}")
+        if explorer:
+            print(f"explorer: {report.with_name('explorer.html')}")
 
 
 def _compare(runs: tuple[str, ...]) -> None:

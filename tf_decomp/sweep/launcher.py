@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from tf_decomp.checks import check_whole_number
+from tf_decomp.checks import check_packages, check_whole_number
 from tf_decomp.errors import InputError, NonFiniteLoss
 from tf_decomp.experiment import train
 from tf_decomp.experiment.config import ExperimentConfig
@@ -92,14 +92,9 @@ class Launcher:
 
     def check(self, run: Run) -> None:
         """Makes an executor for nothing, so that mistakes show before any run."""
+        check_packages("a sweep", "sweep", "submitit")
         try:
             self._executor(_logs(run).parent)
-        except ImportError as error:
-            if error.name != "submitit":
-                raise
-            raise InputError(
-                "a sweep needs submitit; pip install 'tf-decomp[sweep]'"
-            ) from None
         except (RuntimeError, NameError, ValueError) as error:
             raise InputError(f"submitit: {' '.join(str(error).split())}") from None
 

@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from scipy import stats
 from tensorflow_probability import distributions as tfd
 
+from tf_decomp.checks import check_packages, short
 from tf_decomp.data import Split
 from tf_decomp.data.dsprites_rendering import FACTOR_NAMES
 from tf_decomp.errors import InputError
-from tf_decomp.evaluation.explorer.decoder import decoder_onnx
 from tf_decomp.evaluation.figures import Codes, collect_codes
+from tf_decomp.evaluation.report.render import fill
 from tf_decomp.evaluation.report.settings import name_run
-from tf_decomp.experiment.finished import load_finished_run
+from tf_decomp.experiment.finished import FinishedRun, load_finished_run
 from tf_decomp.experiment.run_files import RunFiles
+from tf_decomp.export.formats import CONVERTER, to_onnx
 from tf_decomp.files import read_json, read_text, write_text
 from tf_decomp.likelihoods import likelihood_mean
 from tf_decomp.plots.arrays import spread_indices
@@ -66,17 +69,11 @@ def explore_run(run_dir: Path) -> Path:
         PosixPath('runs/pinwheel/explorer.html')
     """
     files = RunFiles(run_dir)
+    check_explorer()
     results = files.read_metrics()
-    config, vae, test, posterior = load_finished_run(files)
-    codes = collect_codes(posterior, vae.prior.distribution)
-    factor_names = FACTOR_NAMES if config.dataset == "dsprites" else ()
-    page = _describe(vae, test, codes, factor_names)
-    if page["kind"] != "image":
-        print(
-            f"{files.root}: its data are no images; the explorer draws {page['kind']}",
-            flush=True,
-        )
-    html = _fill_page(title=name_run(config), **page)
+    run = load_finished_run(files)
+    codes = collect_codes(run.posterior, run.vae.prior.distribution)
+    html = describe_run(files, run, codes)
     if files.read_metrics() != results:
         raise InputError(
             f"{files.root}: more epochs were trained while the explorer was made; make "
@@ -84,6 +81,37 @@ def explore_run(run_dir: Path) -> Path:
         )
     write_text(files.explorer, html)
     return files.explorer
+
+
+def check_explorer() -> None:
+    """Refuses to make a page without the packages that it needs.
+
+    Raises:
+        InputError: One is missing.
+    """
+    check_packages("explorer.html", "report,serving", "jinja2", *CONVERTER)
+
+
+def describe_run(files: RunFiles, run: FinishedRun, codes: Codes) -> str:
+    """Returns explorer.html of a run.
+
+    Args:
+        files: Of the run, for messages.
+        run: As it was read back.
+        codes: Of its test set.
+
+    Raises:
+        InputError: The decoder uses what ONNX does not have.
+    """
+    factor_names = FACTOR_NAMES if run.config.dataset == "dsprites" else ()
+    page = _describe(run.vae, run.test, codes, factor_names)
+    if page["kind"] != "image":
+        print(
+            f"{files.root}: its data are no images; the explorer draws {page['kind']}",
+            flush=True,
+        )
+    folders = [_FOLDER / "templates"]
+    return fill("explorer.html", folders, title=name_run(run.config), **page)
 
 
 def _describe(
@@ -268,21 +296,26 @@ def _pack(content: bytes | np.ndarray) -> str:
     return base64.b64encode(gzip.compress(raw, mtime=0)).decode("ascii")
 
 
-def _fill_page(**content: Any) -> str:
+def decoder_onnx(vae: DecompositionVAE) -> bytes:
+    """Returns an ONNX model of z [batch, latent_dim] -> mean of p(x|z), in float32.
+
+    Args:
+        vae: The model, whatever it computes in.
+
+    Raises:
+        InputError: The decoder uses what ONNX does not have.
+    """
+
+    def decode(z: tf.Tensor) -> dict[str, tf.Tensor]:
+        mean = likelihood_mean(vae.decode(tf.cast(z, vae.variable_dtype)))
+        return {"mean": tf.cast(mean, tf.float32)}
+
     try:
-        import jinja2  # noqa: PLC0415  (of an extra)
-    except ModuleNotFoundError:
+        return to_onnx(decode, [tf.TensorSpec([None, vae.latent_dim], tf.float32, "z")])
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a converter's own
         raise InputError(
-            "explorer.html needs Jinja2, which is not installed; "
-            "run pip install 'tf-decomp[report,serving]'"
-        ) from None
-    folders = [_FOLDER / "templates", _FOLDER.parent / "report" / "templates"]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folders),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("explorer.html").render(**content)
+            "explorer.html: expected a decoder that ONNX can hold; received one with "
+            f"other operations ({short(error)}); evaluate without it"
+        ) from error

@@ -9,6 +9,7 @@ from typing import Any
 
 import PIL.Image
 
+from tf_decomp.checks import check_packages
 from tf_decomp.errors import InputError
 from tf_decomp.evaluation.report.numbers import (
     BAR_WIDTH,
@@ -29,6 +30,7 @@ from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.files import read_json, write_text
 
+_TEMPLATES = Path(__file__).with_name("templates")
 _DEFAULT_TITLE = "Evaluation of a representation"
 TEST_GROUP = {
     "test": (
@@ -249,7 +251,7 @@ def _words(value: Any) -> str:
 
 
 def fill_page(kind: str, title: str, sections: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a page that holds its style and all images.
+    """Returns a page of sections, with a list of contents.
 
     Args:
         kind: What kind of page it is, for its head.
@@ -260,15 +262,25 @@ def fill_page(kind: str, title: str, sections: Sequence[Mapping[str, Any]]) -> s
     Raises:
         InputError: Jinja2 is missing.
     """
-    try:
-        import jinja2  # noqa: PLC0415  (of an extra)
-    except ModuleNotFoundError:
-        raise InputError(
-            "a report needs Jinja2, which is not installed; "
-            "run pip install 'tf-decomp[report]'"
-        ) from None
+    return fill("page.html", kind=kind, title=title, sections=sections)
+
+
+def fill(name: str, folders: Sequence[Path] = (), **content: Any) -> str:
+    """Returns a filled template, which holds its style and all images.
+
+    Args:
+        name: Of the template.
+        folders: Where templates are besides the reports' own.
+        **content: What it names.
+
+    Raises:
+        InputError: Jinja2 is missing.
+    """
+    check_packages("a page", "report", "jinja2")
+    import jinja2  # noqa: PLC0415  (of an extra)
+
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+        loader=jinja2.FileSystemLoader([*folders, _TEMPLATES]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -282,5 +294,4 @@ def fill_page(kind: str, title: str, sections: Sequence[Mapping[str, Any]]) -> s
         "number": format_number,
         "width": BAR_WIDTH,
     }
-    template = environment.get_template("page.html")
-    return template.render(kind=kind, title=title, sections=sections)
+    return environment.get_template(name).render(content)
