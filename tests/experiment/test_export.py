@@ -26,6 +26,7 @@ from tf_decomp import (
     InputError,
     MLPEncoder,
     NormalMixturePrior,
+    NormalPosterior,
     NormalPrior,
     SpikeAndSlabPrior,
     build_vae,
@@ -142,6 +143,45 @@ def loc_and_scale(vae: DecompositionVAE, x: np.ndarray) -> tuple[Any, Any]:
     if isinstance(posterior, tfd.Independent):
         return posterior.distribution.loc, posterior.distribution.scale
     return posterior.mean(), posterior.stddev()
+
+
+# -- what is in it ------------------------------------------------------------------
+
+
+def test_every_weight_is_there_once(tmp_path: Path) -> None:
+    vae = make_vae(encoder=MLPEncoder(2, hidden=(20_000,)))
+    export_saved_model(vae, tmp_path / "1")
+    weights = sum(weight.numpy().nbytes for weight in vae.weights)
+    kept = sum(path.stat().st_size for path in tmp_path.glob("1/variables/*.data-*"))
+    assert weights < kept < 1.1 * weights
+
+
+class Lookup(keras.Model):
+    """An encoder that looks data up in a table."""
+
+    def __init__(self, table: Any) -> None:
+        super().__init__()
+        self.table, self.dense = table, keras.layers.Dense(4)
+        self.head = NormalPosterior(2)
+
+    def call(self, x: tf.Tensor) -> tfd.Distribution:
+        look = self.table if callable(self.table) else self.table.lookup
+        return self.head(self.dense(x + tf.cast(look(tf.cast(x, tf.int64)), x.dtype)))
+
+
+def test_tables_of_an_encoder_are_in_it(tmp_path: Path) -> None:
+    keys, values = tf.constant([0, 1], tf.int64), tf.constant([5.0, 7.0])
+    pairs = tf.lookup.KeyValueTensorInitializer(keys, values)
+    tables = {
+        "tensorflow": tf.lookup.StaticHashTable(pairs, 0.0),
+        "keras": keras.layers.IntegerLookup(vocabulary=[1, 0]),
+    }
+    for name, table in tables.items():
+        vae = make_vae(encoder=Lookup(table))
+        export_saved_model(vae, tmp_path / name / "1")
+        x = 2 * data_of(vae, 5)
+        loc = load_encoder(tmp_path / name).encode(x)["loc"]
+        np.testing.assert_allclose(loc, vae.encode(x).mean(), rtol=1e-5, atol=1e-6)
 
 
 # -- signatures ---------------------------------------------------------------------

@@ -65,8 +65,12 @@ def write_saved_model(vae: DecompositionVAE, folder: Path) -> list[str]:
     Raises:
         OSError: It cannot be written.
     """
-    # Weights that the functions use are in it; of a tracked model each would be twice.
     archive = keras.export.ExportArchive()
+    # Finds tables that layers look things up in. The weights come with the functions;
+    # of a layer that is tracked itself each would be there twice.
+    holder = tf.Module()
+    holder.model = vae
+    archive.track(holder)
     found = endpoints(vae)
     for name, (function, *specs) in found.items():
         archive.add_endpoint(name, function, input_signature=specs)
