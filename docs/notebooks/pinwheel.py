@@ -3,7 +3,7 @@
 #
 # # Clusters on the pinwheel
 #
-# Section 6.2 of the paper in a minute: the same data and the same prior, with three
+# Section 6.2 of the paper in 80 seconds: the same data and the same prior, with three
 # pairs of weights. This page is a notebook, run when the site is built.
 
 # %%
