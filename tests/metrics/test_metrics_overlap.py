@@ -3,6 +3,7 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import scipy.special
@@ -275,6 +276,26 @@ def test_data_are_encoded_in_batches_to_one_posterior(family: str) -> None:
         np.testing.assert_allclose(posterior.mean(), whole.mean(), atol=1e-6)
         np.testing.assert_allclose(posterior.log_prob(z), whole.log_prob(z), rtol=1e-4)
     assert overlap_report(encode_data(vae, x)).n == 23
+
+
+class Rounds(keras.utils.PyDataset):
+    """Three batches of 5, and the same again at any index beyond."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        super().__init__()
+        self._x = x
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self._x[5 * (index % 3) : 5 * (index % 3) + 5]
+
+
+def test_a_keras_data_set_ends_where_its_length_says() -> None:
+    vae, x = make_vae(), data(15)
+    posterior = encode_data(vae, Rounds(x), batch_size=4)
+    np.testing.assert_allclose(posterior.mean(), vae.encode(x).mean(), rtol=1e-6)
 
 
 class SharedScale:
