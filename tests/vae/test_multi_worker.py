@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from processes import TIME_LIMIT, start_python, wait_until
+from processes import TIME_LIMIT, TRAIN, run_python, start_python, wait_until
 from runs import saved_arrays
 
 from tf_decomp import ExperimentConfig, InputError, load_encoder, train
@@ -103,6 +103,8 @@ def finish_pair(
     try:
         for process in processes:
             process.wait(timeout=TIME_LIMIT)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"workers hang: {pair.logs()}")
     finally:
         for process in processes:
             process.kill()
@@ -245,6 +247,7 @@ def forget_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 STEP = {
     "SLURM_JOB_ID": "1042",
+    "SLURM_STEP_ID": "2",
     "SLURM_PROCID": "3",
     "SLURM_STEP_NUM_TASKS": "5",
     "SLURM_STEP_NODELIST": "n[1-2],o7",
@@ -262,7 +265,7 @@ def test_srun_names_the_workers(rank: int, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv(name, value)
     before = dict(os.environ)
     resolver = strategies._resolve_workers()
-    hosts = ["n1:20840", "n1:20841", "n2:20840", "n2:20841", "o7:20840"]
+    hosts = ["n1:26080", "n1:26081", "n2:26080", "n2:26081", "o7:26080"]
     assert resolver.cluster_spec().as_dict() == {"worker": hosts}
     assert (resolver.task_type, resolver.task_id) == ("worker", rank)
     assert resolver.num_accelerators() == {"GPU": 0}
@@ -315,11 +318,27 @@ def test_other_steps_of_slurm_are_refused(
     assert "\n" not in str(caught.value)
 
 
+def is_free(port: int) -> bool:
+    with socket.socket() as each:
+        return each.connect_ex(("127.0.0.1", port)) != 0
+
+
+def job_with_free_ports() -> int:
+    """Returns a number of a job whose first step has two ports for itself."""
+    for job in np.random.default_rng().permutation(500):
+        first = strategies._PORTS[int(job)]
+        if is_free(first) and is_free(first + 1):
+            return int(job) * pow(strategies._STEPS, -1, 500) % 500
+    pytest.fail("no two ports are free")
+
+
 @pytest.mark.slow
 def test_two_tasks_of_srun_train_one_run(tmp_path: Path) -> None:
     pair = Pair(tmp_path, (*SETTINGS["vectors"].split(), "--epochs=1"), (2,), 400)
     step = {
         **STEP,
+        "SLURM_JOB_ID": str(job_with_free_ports()),
+        "SLURM_STEP_ID": "0",
         "SLURM_STEP_NUM_TASKS": "2",
         "SLURM_STEP_NODELIST": "localhost",
         "SLURM_STEP_TASKS_PER_NODE": "2",
@@ -333,6 +352,24 @@ def test_two_tasks_of_srun_train_one_run(tmp_path: Path) -> None:
     said = [line for line in first if line.startswith(("state", "test/"))]
     assert said
     assert said == [line for line in second if line.startswith(("state", "test/"))]
+
+
+@pytest.mark.slow
+def test_a_taken_port_is_named_in_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        worker = f"127.0.0.1:{taken.getsockname()[1]}"
+        task = {"type": "worker", "index": 0}
+        place = {"cluster": {"worker": [worker]}, "task": task}
+        _, said = run_python(
+            TRAIN,
+            "--strategy=multi_worker",
+            f"--output_dir={tmp_path / 'run'}",
+            environment={"TF_CONFIG": json.dumps(place)},
+            status=1,
+        )
+    assert "this worker can listen on its port" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

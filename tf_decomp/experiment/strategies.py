@@ -15,8 +15,9 @@ _TF_CONFIG = (
     '\'{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": '
     '"worker", "index": 0}}\''
 )
-# Of the first worker of a node; jobs that share one differ.
+# Of the first worker of a node; jobs and steps that share one differ.
 _PORTS = range(20_000, 30_000, 20)
+_STEPS = 31  # of a job, before they meet those of the next
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:
@@ -29,8 +30,8 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
             anything else).
 
     Raises:
-        InputError: Neither TF_CONFIG nor Slurm names the workers, or TensorFlow runs
-            already.
+        InputError: Neither TF_CONFIG nor Slurm names the workers, another process has
+            this worker's port, or TensorFlow runs already.
 
     Example:
         >>> with make_strategy("mirrored").scope():
@@ -46,6 +47,12 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
             raise InputError(
                 "strategy=multi_worker: expected a process in which TensorFlow has run "
                 f"nothing yet; received one where it has ({error}); start bin/train.py"
+            ) from error
+        except tf.errors.UnknownError as error:
+            raise InputError(
+                "strategy=multi_worker: expected that this worker can listen on its "
+                f"port; received: {error.message} (another process may have the port); "
+                "end that one, or set TF_CONFIG with free ports"
             ) from error
     return _mirrored()
 
@@ -131,8 +138,9 @@ def _workers_of_slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
     """
     resolvers, variables = tf.distribute.cluster_resolver, os.environ
     try:
+        job, step = int(variables["SLURM_JOB_ID"]), int(variables["SLURM_STEP_ID"])
         slurm = resolvers.SlurmClusterResolver(
-            port_base=_PORTS[int(variables["SLURM_JOB_ID"]) % len(_PORTS)],
+            port_base=_PORTS[(_STEPS * job + step) % len(_PORTS)],
             gpus_per_node=int(variables["SLURM_STEP_NUM_TASKS"]),
             gpus_per_task=1,
             auto_set_gpu=False,
