@@ -30,8 +30,12 @@ from tf_decomp.divergences import (
 )
 from tf_decomp.likelihoods import (
     BernoulliLikelihood,
+    CategoricalLikelihood,
+    ContinuousBernoulliLikelihood,
     LaplaceLikelihood,
+    NegativeBinomialLikelihood,
     NormalLikelihood,
+    PoissonLikelihood,
 )
 from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from tf_decomp.posteriors import LaplacePosterior, NormalPosterior
@@ -112,6 +116,10 @@ LIKELIHOODS: dict[str, Callable[..., Any]] = {
     "normal_fixed": partial(NormalLikelihood, IMAGE, scale=0.5),
     "laplace": partial(LaplaceLikelihood, IMAGE),
     "laplace_fixed": partial(LaplaceLikelihood, [DATA_DIM], scale=0.1),
+    "continuous_bernoulli": partial(ContinuousBernoulliLikelihood, IMAGE),
+    "poisson": partial(PoissonLikelihood, [DATA_DIM]),
+    "negative_binomial": partial(NegativeBinomialLikelihood, IMAGE),
+    "categorical": partial(CategoricalLikelihood, IMAGE, num_classes=3),
 }
 
 
@@ -210,12 +218,36 @@ DECODERS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
         partial(MLPDecoder, DATA_DIM, hidden=(), likelihood="bernoulli"),
         (DATA_DIM,),
     ),
+    "mlp_poisson": (
+        partial(MLPDecoder, DATA_DIM, hidden=(4,), likelihood="poisson"),
+        (DATA_DIM,),
+    ),
+    "mlp_negative_binomial": (
+        partial(MLPDecoder, DATA_DIM, hidden=(4,), likelihood="negative_binomial"),
+        (DATA_DIM,),
+    ),
+    "mlp_categorical": (
+        partial(
+            MLPDecoder, DATA_DIM, hidden=(4,), likelihood="categorical", num_classes=3
+        ),
+        (DATA_DIM,),
+    ),
     "functional": (functional_decoder, (DATA_DIM,)),
     "functional_image": (functional_image_decoder, IMAGE),
     "sequential": (sequential_decoder, (DATA_DIM,)),
     "conv": (partial(ConvDecoder, IMAGE, filters=(3, 2), hidden=(4,)), IMAGE),
     "conv_normal": (
         partial(ConvDecoder, IMAGE, filters=(3, 2), likelihood="normal"),
+        IMAGE,
+    ),
+    "conv_continuous_bernoulli": (
+        partial(
+            ConvDecoder,
+            IMAGE,
+            filters=(3, 2),
+            hidden=(4,),
+            likelihood="continuous_bernoulli",
+        ),
         IMAGE,
     ),
     "conv_batch_norm": (
@@ -300,7 +332,8 @@ FUNCTIONS = {
     "closed_form_kl": "equation/test_own_distributions.py",
     "count_weights": "equation/test_networks.py",
     "check_support": "vae/test_inputs.py",
-    "likelihood_mean": "vae/test_inputs.py",
+    "class_probabilities": "equation/test_counts_and_classes.py",
+    "likelihood_point": "vae/test_inputs.py",
     "one_or_nan": "vae/test_inputs.py",
     "scaled": "vae/test_inputs.py",
     "Support": "vae/test_inputs.py",

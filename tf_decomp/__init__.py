@@ -30,8 +30,12 @@ from tf_decomp.experiment import ExperimentConfig, build_vae, train
 from tf_decomp.export import export_saved_model, load_encoder
 from tf_decomp.likelihoods import (
     BernoulliLikelihood,
+    CategoricalLikelihood,
+    ContinuousBernoulliLikelihood,
     LaplaceLikelihood,
+    NegativeBinomialLikelihood,
     NormalLikelihood,
+    PoissonLikelihood,
 )
 from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from tf_decomp.objectives import (
@@ -60,6 +64,8 @@ __version__ = "0.2.0"
 __all__ = [
     "DIVERGENCES",
     "BernoulliLikelihood",
+    "CategoricalLikelihood",
+    "ContinuousBernoulliLikelihood",
     "ConvDecoder",
     "ConvEncoder",
     "Dataset",
@@ -70,11 +76,13 @@ __all__ = [
     "LaplacePosterior",
     "MLPDecoder",
     "MLPEncoder",
+    "NegativeBinomialLikelihood",
     "NormalLikelihood",
     "NormalMixturePrior",
     "NormalPosterior",
     "NormalPrior",
     "ObjectiveTerms",
+    "PoissonLikelihood",
     "Prior",
     "SpikeAndSlabPrior",
     "Split",

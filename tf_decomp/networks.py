@@ -13,8 +13,12 @@ from tf_decomp.checks import check_sizes, check_weights, check_whole_number, sho
 from tf_decomp.errors import InputError
 from tf_decomp.likelihoods import (
     BernoulliLikelihood,
+    CategoricalLikelihood,
+    ContinuousBernoulliLikelihood,
     LaplaceLikelihood,
+    NegativeBinomialLikelihood,
     NormalLikelihood,
+    PoissonLikelihood,
 )
 from tf_decomp.posteriors import LaplacePosterior, NormalPosterior
 from tf_decomp.tracing import compiled
@@ -27,6 +31,10 @@ LIKELIHOODS = {
     "normal": NormalLikelihood,
     "laplace": LaplaceLikelihood,
     "bernoulli": BernoulliLikelihood,
+    "continuous_bernoulli": ContinuousBernoulliLikelihood,
+    "poisson": PoissonLikelihood,
+    "negative_binomial": NegativeBinomialLikelihood,
+    "categorical": CategoricalLikelihood,
 }
 
 # With 6 it is faster than Keras's layer, with 16 slower.
@@ -130,11 +138,13 @@ class MLPDecoder(_Network):
         data_dim: Length of one datum.
         hidden: Units of the hidden layers.
         likelihood: "normal" (scale given by the network), "laplace" (likewise),
-            "bernoulli" or the registered name of a head of your own.
+            "bernoulli", "continuous_bernoulli", "poisson", "negative_binomial",
+            "categorical" or the registered name of a head of your own.
+        num_classes: Of likelihood "categorical", and of no other.
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
-        InputError: As of MLPEncoder.
+        InputError: As of MLPEncoder, or `num_classes` and the likelihood do not fit.
 
     Example:
         >>> MLPDecoder(data_dim=3)(tf.zeros([5, 2])).mean()
@@ -145,16 +155,22 @@ class MLPDecoder(_Network):
         data_dim: int,
         hidden: Sequence[int] = (100,),
         likelihood: str = "normal",
+        num_classes: int | None = None,
         **kwargs: Any,
     ) -> None:
         data_dim = check_whole_number("MLPDecoder: data_dim", data_dim, 1)
         hidden = check_sizes("MLPDecoder: hidden", hidden)
-        head = _choose("likelihood", LIKELIHOODS, likelihood)([data_dim])
+        head = _likelihood(likelihood, [data_dim], num_classes)
         super().__init__(
             [*_dense(hidden), layers.Dense(head.params_size())],
             head,
             (1,),
-            {"data_dim": data_dim, "hidden": list(hidden), "likelihood": likelihood},
+            {
+                "data_dim": data_dim,
+                "hidden": list(hidden),
+                "likelihood": likelihood,
+                "num_classes": num_classes,
+            },
             kwargs,
         )
 
@@ -236,11 +252,12 @@ class ConvDecoder(_Network):
         batch_norm: Whether every map but the last is batch-normalised, without
             biases and with N(0, 0.02^2) initial weights.
         likelihood: "bernoulli", "normal" (scale given by the network), "laplace"
-            (scale 0.1, the paper's) or the registered name of a head of your own.
+            (scale 0.1, the paper's), or another as of MLPDecoder.
+        num_classes: As of MLPDecoder.
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
-        InputError: As of MLPEncoder, or a side is not divisible by 2 for every
+        InputError: As of MLPDecoder, or a side is not divisible by 2 for every
             transposed convolution.
 
     Example:
@@ -254,14 +271,15 @@ class ConvDecoder(_Network):
         hidden: Sequence[int] = (128,),
         batch_norm: bool = False,
         likelihood: str = "bernoulli",
+        num_classes: int | None = None,
         **kwargs: Any,
     ) -> None:
         data_shape = _check_image(data_shape)
         filters = check_sizes("ConvDecoder: filters", filters, at_least=1)
         hidden = check_sizes("ConvDecoder: hidden", hidden)
         _check_sides(data_shape[:2], 2 ** len(filters))
-        family = _choose("likelihood", LIKELIHOODS, likelihood)
-        head = family(data_shape, **({"scale": 0.1} if likelihood == "laplace" else {}))
+        fixed = {"scale": 0.1} if likelihood == "laplace" else {}
+        head = _likelihood(likelihood, data_shape, num_classes, **fixed)
         height, width = (side // 2 ** len(filters) for side in data_shape[:2])
         body = [
             *_dense(hidden),
@@ -288,6 +306,7 @@ class ConvDecoder(_Network):
             "hidden": list(hidden),
             "batch_norm": batch_norm,
             "likelihood": likelihood,
+            "num_classes": num_classes,
         }
         super().__init__(body, head, (1,), config, kwargs)
 
@@ -319,6 +338,22 @@ def _choose(what: str, table: dict[str, Any], name: str) -> Any:
             f"{what}: expected one of {sorted(table)}; received {short(name)}"
         )
     return head
+
+
+def _likelihood(
+    name: str, data_shape: Sequence[int], num_classes: int | None, **kwargs: Any
+) -> Any:
+    """Returns the head of a name, with num_classes where it is of classes."""
+    family = _choose("likelihood", LIKELIHOODS, name)
+    if (family is CategoricalLikelihood) != (num_classes is not None):
+        raise InputError(
+            "num_classes: expected with likelihood categorical, and with no other; "
+            f"received likelihood {short(name)} and num_classes {short(num_classes)}; "
+            "give both or neither"
+        )
+    if num_classes is not None:
+        kwargs["num_classes"] = num_classes
+    return family(data_shape, **kwargs)
 
 
 def count_weights(body: Sequence[keras.layers.Layer], shape: Sequence[int]) -> int:

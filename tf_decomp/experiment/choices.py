@@ -104,6 +104,12 @@ LIKELIHOODS = {
     "normal": Choice("normal"),
     "laplace": Choice("Laplace"),
     "bernoulli": Choice("Bernoulli"),
+    "continuous_bernoulli": Choice("continuous Bernoulli"),
+    "poisson": Choice("Poisson"),
+    "negative_binomial": Choice("negative binomial"),
+    "categorical": Choice(
+        "categorical ({num_classes} classes)", settings=("num_classes",)
+    ),
 }
 DIVERGENCES = {
     "none": Choice("none", lambda config, x: None),

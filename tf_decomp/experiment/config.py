@@ -49,6 +49,7 @@ SUBJECTS = {
     "Posterior q(z|x) and likelihood p(x|z)": (
         "posterior",
         "likelihood",
+        "num_classes",
         "hidden",
         "batch_norm",
     ),
@@ -117,6 +118,9 @@ class ExperimentConfig:
     )
     posterior: str = _setting("normal", f"q(z|x), one of {', '.join(POSTERIORS)}.")
     likelihood: str = _setting("normal", f"p(x|z), one of {', '.join(LIKELIHOODS)}.")
+    num_classes: int = _setting(
+        2, "Of likelihood categorical: data are 0 to num_classes - 1.", least=2
+    )
     latent_dim: int = _setting(2, "Number of latent dimensions.", least=1, most=100_000)
     hidden: tuple[int, ...] = _setting(
         (100,),

@@ -250,14 +250,8 @@ def check_values(name: str, x: Any, form: DataForm, model: Any) -> None:
 
 def count_outside(x: tf.Tensor, support: Support) -> tf.Tensor:
     """Returns the number [] of examples [n, ...] with values outside an interval."""
-    out = tf.logical_or(x < support.low, x > support.high)
-    rows = tf.reduce_any(tf.reshape(out, [tf.shape(x)[0], -1]), axis=1)
+    rows = tf.reduce_any(tf.reshape(support.excludes(x), [tf.shape(x)[0], -1]), axis=1)
     return tf.reduce_sum(tf.cast(rows, tf.float64))
-
-
-_RESCALE = (
-    "scale the data to it, or choose a likelihood of all numbers (normal, laplace)"
-)
 
 
 class DataGuard(keras.callbacks.Callback):
@@ -324,7 +318,8 @@ def refuse_outside(name: str, outside: int, x: Any, form: DataForm, seen: int) -
     if outside:
         _find_unusable(name, x, form, seen)
         raise InputError(
-            f"{name}: {outside} examples lie outside {form.support}; {_RESCALE}"
+            f"{name}: expected {form.support}; {outside} examples lie outside; "
+            f"{form.support.remedy}"
         )
 
 
@@ -444,7 +439,7 @@ def _find_rows(x: np.ndarray, support: Support) -> tuple[np.ndarray, np.ndarray]
         rows = x[start : start + _ROWS_AT_ONCE].reshape(-1, math.prod(x.shape[1:]))
         finite = np.isfinite(rows).all(axis=1)
         with np.errstate(invalid="ignore"):
-            out = ((rows < support.low) | (rows > support.high)).any(axis=1)
+            out = support.excludes(rows).any(axis=1)
         not_finite.append(start + np.flatnonzero(~finite))
         outside.append(start + np.flatnonzero(out & finite))
     return np.concatenate(not_finite), np.concatenate(outside)
@@ -482,9 +477,9 @@ def _outside(
     name: str, place: str, values: np.ndarray, count: int, n: int, form: DataForm
 ) -> InputError:
     return InputError(
-        f"{name}: expected numbers in {form.support}; {place} spans "
-        f"{values.min():.4g} to {values.max():.4g} ({count} of {n} examples lie "
-        f"outside); {_RESCALE}"
+        f"{name}: expected {form.support}; {place} spans {values.min():.4g} to "
+        f"{values.max():.4g} ({count} of {n} examples lie outside); "
+        f"{form.support.remedy}"
     )
 
 

@@ -21,7 +21,7 @@ from tf_decomp.checks import (
 from tf_decomp.divergences import DIVERGENCES
 from tf_decomp.errors import InputError
 from tf_decomp.estimates import Estimate
-from tf_decomp.likelihoods import likelihood_mean, support_of
+from tf_decomp.likelihoods import likelihood_point, support_of
 from tf_decomp.objectives import (
     ObjectiveTerms,
     batch_divergence,
@@ -874,7 +874,7 @@ def _mean_or_sample(
 ) -> tf.Tensor:
     if sample:
         return likelihood.sample(seed=stateless_seed(seed, stream=1))
-    return likelihood_mean(likelihood)
+    return likelihood_point(likelihood)
 
 
 def _set_direction(callback: Any) -> None:
