@@ -38,7 +38,11 @@ from tf_decomp.likelihoods import (
     PoissonLikelihood,
 )
 from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
-from tf_decomp.posteriors import LaplacePosterior, NormalPosterior
+from tf_decomp.posteriors import (
+    FullCovarianceNormalPosterior,
+    LaplacePosterior,
+    NormalPosterior,
+)
 from tf_decomp.priors import (
     FixedPrior,
     NormalMixturePrior,
@@ -109,6 +113,7 @@ LEARNT_PRIORS = ("normal_learnt", "normal_learnt_fixed_total")
 POSTERIORS: dict[str, Callable[..., Any]] = {
     "normal": partial(NormalPosterior, LATENT_DIM),
     "laplace": partial(LaplacePosterior, LATENT_DIM),
+    "full_covariance_normal": partial(FullCovarianceNormalPosterior, LATENT_DIM),
 }
 LIKELIHOODS: dict[str, Callable[..., Any]] = {
     "bernoulli": partial(BernoulliLikelihood, IMAGE),
@@ -188,6 +193,12 @@ ENCODERS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "mlp": (partial(MLPEncoder, LATENT_DIM, hidden=(4,)), (DATA_DIM,)),
     "mlp_deep_laplace": (
         partial(MLPEncoder, LATENT_DIM, hidden=(4, 3), posterior="laplace"),
+        (DATA_DIM,),
+    ),
+    "mlp_full_covariance": (
+        partial(
+            MLPEncoder, LATENT_DIM, hidden=(4,), posterior="full_covariance_normal"
+        ),
         (DATA_DIM,),
     ),
     "mlp_linear": (partial(MLPEncoder, LATENT_DIM, hidden=()), (DATA_DIM,)),

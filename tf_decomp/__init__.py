@@ -45,6 +45,7 @@ from tf_decomp.objectives import (
     objective_terms,
 )
 from tf_decomp.posteriors import (
+    FullCovarianceNormalPosterior,
     LaplacePosterior,
     NormalPosterior,
     aggregate_posterior,
@@ -71,6 +72,7 @@ __all__ = [
     "Dataset",
     "DecompositionVAE",
     "ExperimentConfig",
+    "FullCovarianceNormalPosterior",
     "InputError",
     "LaplaceLikelihood",
     "LaplacePosterior",

@@ -20,13 +20,21 @@ from tf_decomp.likelihoods import (
     NormalLikelihood,
     PoissonLikelihood,
 )
-from tf_decomp.posteriors import LaplacePosterior, NormalPosterior
+from tf_decomp.posteriors import (
+    FullCovarianceNormalPosterior,
+    LaplacePosterior,
+    NormalPosterior,
+)
 from tf_decomp.tracing import compiled
 
 layers = keras.layers
 _register = keras.saving.register_keras_serializable("tf_decomp")
 
-POSTERIORS = {"normal": NormalPosterior, "laplace": LaplacePosterior}
+POSTERIORS = {
+    "normal": NormalPosterior,
+    "laplace": LaplacePosterior,
+    "full_covariance_normal": FullCovarianceNormalPosterior,
+}
 LIKELIHOODS = {
     "normal": NormalLikelihood,
     "laplace": LaplaceLikelihood,
@@ -99,8 +107,8 @@ class MLPEncoder(_Network):
     Args:
         latent_dim: Number of latent dimensions.
         hidden: Units of the hidden layers.
-        posterior: "normal", "laplace" or the name under which a head of your own is
-            registered with Keras.
+        posterior: "normal", "laplace", "full_covariance_normal" or the name under
+            which a head of your own is registered with Keras.
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
@@ -191,8 +199,7 @@ class ConvEncoder(_Network):
         batch_norm: Whether all convolutions but the first are batch-normalised,
             with LeakyReLU(0.2), no biases and N(0, 0.02^2) initial weights;
             otherwise ReLU.
-        posterior: "normal", "laplace" or the name under which a head of your own is
-            registered with Keras.
+        posterior: As of MLPEncoder.
         **kwargs: Arguments of `keras.Model`.
 
     Raises:

@@ -489,7 +489,12 @@ def test_unknown_numbers_make_posteriors_unknown() -> None:
         np.testing.assert_array_equal(got.mean()[0], loc[0])
         np.testing.assert_array_equal(got.stddev()[0], posterior.stddev()[0])
         assert np.isnan(got.mean()[1:]).all()
-    other = tfd.MultivariateNormalTriL(loc, tf.eye(2, batch_shape=[3]))
+    tril = scaled(tfd.MultivariateNormalTriL(loc, tf.eye(2, batch_shape=[3])), factor)
+    np.testing.assert_array_equal(tril.mean()[0], loc[0])
+    np.testing.assert_array_equal(tril.covariance()[0], np.eye(2))
+    assert np.isnan(tril.mean()[1:]).all()
+    assert np.isnan(tril.stddev()[1:]).all()
+    other = tfd.Independent(tfd.StudentT(5.0, loc, scale), 1)
     assert scaled(other, factor) is other
 
 

@@ -99,7 +99,11 @@ PRIORS = {
         ("gamma", "spike_variance"),
     ),
 }
-POSTERIORS = {"normal": Choice("normal"), "laplace": Choice("Laplace")}
+POSTERIORS = {
+    "normal": Choice("normal"),
+    "laplace": Choice("Laplace"),
+    "full_covariance_normal": Choice("full-covariance normal"),
+}
 LIKELIHOODS = {
     "normal": Choice("normal"),
     "laplace": Choice("Laplace"),

@@ -20,6 +20,7 @@ from tf_decomp.experiment.choices import (
     POSTERIORS,
     PRIORS,
 )
+from tf_decomp.networks import POSTERIORS as HEADS
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
 
@@ -181,7 +182,7 @@ class ExperimentConfig:
 
     def _check_sizes(self) -> None:
         """Refuses networks and steps that no memory holds."""
-        layers = (*self.hidden, 2 * self.latent_dim)
+        layers = (*self.hidden, HEADS[self.posterior].params_size(self.latent_dim))
         weights = sum(before * after for before, after in itertools.pairwise(layers))
         outputs = max(layers) * self.num_samples * self.batch_size
         for count, what, names in (

@@ -57,8 +57,8 @@ def describe_training(config: ExperimentConfig) -> str:
         f"{PRIORS[config.prior].title.format_map(texts)}, a "
         f"{POSTERIORS[config.posterior].title} encoder q(z|x) and a "
         f"{LIKELIHOODS[config.likelihood].title.format_map(texts)} likelihood "
-        f"p(x|z) was trained on {data} for {_counted(config.epochs, 'epoch')} in batches of "
-        f"{config.batch_size} (seed {config.seed}). In its objective beta = "
+        f"p(x|z) was trained on {data} for {_counted(config.epochs, 'epoch')} in "
+        f"batches of {config.batch_size} (seed {config.seed}). In its objective beta = "
         f"{texts['beta']} weighs KL(q(z|x) ‖ p(z)), and {regularisation}."
     )
     for sign in ("=", "‖"):  # no line ends within a formula
