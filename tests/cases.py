@@ -121,6 +121,7 @@ LIKELIHOODS: dict[str, Callable[..., Any]] = {
     "normal_fixed": partial(NormalLikelihood, IMAGE, scale=0.5),
     "laplace": partial(LaplaceLikelihood, IMAGE),
     "laplace_fixed": partial(LaplaceLikelihood, [DATA_DIM], scale=0.1),
+    "normal_missing": partial(NormalLikelihood, [DATA_DIM], missing=True),
     "continuous_bernoulli": partial(ContinuousBernoulliLikelihood, IMAGE),
     "poisson": partial(PoissonLikelihood, [DATA_DIM]),
     "negative_binomial": partial(NegativeBinomialLikelihood, IMAGE),
@@ -201,6 +202,14 @@ ENCODERS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
         ),
         (DATA_DIM,),
     ),
+    "mlp_missing": (
+        partial(MLPEncoder, LATENT_DIM, hidden=(4,), missing=True),
+        (DATA_DIM,),
+    ),
+    "conv_missing": (
+        partial(ConvEncoder, LATENT_DIM, filters=(2, 3), hidden=(4,), missing=True),
+        IMAGE,
+    ),
     "mlp_linear": (partial(MLPEncoder, LATENT_DIM, hidden=()), (DATA_DIM,)),
     "functional": (functional_encoder, (DATA_DIM,)),
     "functional_image": (functional_image_encoder, IMAGE),
@@ -227,6 +236,10 @@ DECODERS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     ),
     "mlp_bernoulli": (
         partial(MLPDecoder, DATA_DIM, hidden=(), likelihood="bernoulli"),
+        (DATA_DIM,),
+    ),
+    "mlp_missing": (
+        partial(MLPDecoder, DATA_DIM, hidden=(4,), missing=True),
         (DATA_DIM,),
     ),
     "mlp_poisson": (
@@ -343,6 +356,8 @@ FUNCTIONS = {
     "closed_form_kl": "equation/test_own_distributions.py",
     "count_weights": "equation/test_networks.py",
     "check_support": "vae/test_inputs.py",
+    "FillMissing": "equation/test_missing.py",
+    "leaves_missing_out": "equation/test_missing.py",
     "class_probabilities": "equation/test_counts_and_classes.py",
     "likelihood_point": "vae/test_inputs.py",
     "one_or_nan": "vae/test_inputs.py",

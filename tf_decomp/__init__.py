@@ -37,7 +37,13 @@ from tf_decomp.likelihoods import (
     NormalLikelihood,
     PoissonLikelihood,
 )
-from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from tf_decomp.networks import (
+    ConvDecoder,
+    ConvEncoder,
+    FillMissing,
+    MLPDecoder,
+    MLPEncoder,
+)
 from tf_decomp.objectives import (
     ObjectiveTerms,
     decomposition_objective,
@@ -72,6 +78,7 @@ __all__ = [
     "Dataset",
     "DecompositionVAE",
     "ExperimentConfig",
+    "FillMissing",
     "FullCovarianceNormalPosterior",
     "InputError",
     "LaplaceLikelihood",

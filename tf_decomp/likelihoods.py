@@ -62,6 +62,19 @@ _OF_WHOLE_NUMBERS = (
     tfd.Poisson,
 )
 
+
+class _Observed(tfd.Independent):
+    """Independent values of a datum, of which those that are NaN are missing."""
+
+    def _log_prob(self, value: tf.Tensor, **kwargs: Any) -> tf.Tensor:
+        missing = tf.math.is_nan(value)
+        # 0 is in every support: a density of NaN has a NaN gradient, used or not.
+        known = tf.where(missing, tf.zeros_like(value), value)
+        each = self.distribution.log_prob(known, **kwargs)
+        each = tf.where(missing, tf.zeros_like(each), each)
+        return tf.reduce_sum(each, range(-self.event_shape.rank, 0))
+
+
 _register = keras.saving.register_keras_serializable("tf_decomp")
 
 
@@ -69,12 +82,17 @@ class _Likelihood(Head):
     """A head whose event is one datum; parameters lie along the last axis."""
 
     def __init__(
-        self, data_shape: Sequence[int], params_per_value: int, **kwargs: Any
+        self,
+        data_shape: Sequence[int],
+        params_per_value: int,
+        missing: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         name = f"{type(self).__name__}: data_shape"
         self.data_shape = check_sizes(name, data_shape, at_least=1)
         self.params_per_value = params_per_value
+        self.missing = missing
 
     def params_size(self) -> int:
         """Number of network outputs that the head needs."""
@@ -82,14 +100,16 @@ class _Likelihood(Head):
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {**super().get_config(), "data_shape": list(self.data_shape)}
+        arguments = {"data_shape": list(self.data_shape), "missing": self.missing}
+        return {**super().get_config(), **arguments}
 
     def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         *sides, last = self.data_shape
         return (*sides, last * self.params_per_value), self.data_shape
 
     def _distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        return tfd.Independent(self._values(params), len(self.data_shape))
+        family = _Observed if self.missing else tfd.Independent
+        return family(self._values(params), len(self.data_shape))
 
     def _values(self, params: tf.Tensor) -> tfd.Distribution:
         raise NotImplementedError
@@ -128,7 +148,9 @@ class BernoulliLikelihood(_Likelihood):
 
     Args:
         data_shape: Shape of one datum.
-        **kwargs: As of NormalPosterior.
+        **kwargs: As of NormalPosterior; and `missing=True`, of every likelihood: a
+            value that is NaN is missing, and log p(x|z) the sum over the others, which
+            is their marginal.
 
     Raises:
         InputError: `data_shape` is no shape, or (when called) the layer in front gives
@@ -152,7 +174,7 @@ class NormalLikelihood(_LocationScale):
     Args:
         data_shape: Shape of one datum.
         scale: Standard deviation; None lets the network give it.
-        **kwargs: As of NormalPosterior.
+        **kwargs: As of BernoulliLikelihood.
 
     Raises:
         InputError: `scale` is not positive, or as of BernoulliLikelihood.
@@ -172,7 +194,7 @@ class LaplaceLikelihood(_LocationScale):
     Args:
         data_shape: Shape of one datum.
         scale: Mean absolute deviation; None lets the network give it.
-        **kwargs: As of NormalPosterior.
+        **kwargs: As of BernoulliLikelihood.
 
     Raises:
         InputError: `scale` is not positive, or as of BernoulliLikelihood.
@@ -194,7 +216,7 @@ class ContinuousBernoulliLikelihood(_Likelihood):
 
     Args:
         data_shape: Shape of one datum.
-        **kwargs: As of NormalPosterior.
+        **kwargs: As of BernoulliLikelihood.
 
     Raises:
         InputError: As of BernoulliLikelihood.
@@ -216,7 +238,7 @@ class PoissonLikelihood(_Likelihood):
 
     Args:
         data_shape: Shape of one datum.
-        **kwargs: As of NormalPosterior.
+        **kwargs: As of BernoulliLikelihood.
 
     Raises:
         InputError: As of BernoulliLikelihood.
@@ -242,7 +264,7 @@ class NegativeBinomialLikelihood(_Likelihood):
 
     Args:
         data_shape: Shape of one datum.
-        **kwargs: As of NormalPosterior.
+        **kwargs: As of BernoulliLikelihood.
 
     Raises:
         InputError: As of BernoulliLikelihood.
@@ -272,7 +294,7 @@ class CategoricalLikelihood(_Likelihood):
     Args:
         data_shape: Shape of one datum.
         num_classes: How many classes a value has, >= 2.
-        **kwargs: As of NormalPosterior.
+        **kwargs: As of BernoulliLikelihood.
 
     Raises:
         InputError: `num_classes` is no whole number >= 2, or as of BernoulliLikelihood.
@@ -433,7 +455,21 @@ def class_probabilities(likelihood: tfd.Distribution) -> tf.Tensor | None:
     return values.probs_parameter() if type(values) is tfd.Categorical else None
 
 
+def leaves_missing_out(likelihood: tfd.Distribution) -> bool:
+    """Whether it is of a head with `missing=True`, for which NaN is a missing value.
+
+    Args:
+        likelihood: p(x|z) of any latents.
+
+    Example:
+        >>> leaves_missing_out(NormalLikelihood([2], missing=True)(tf.zeros([5, 4])))
+        True
+    """
+    return type(plain(likelihood)) is _Observed
+
+
 def _of_values(likelihood: tfd.Distribution) -> tfd.Distribution:
     """Returns the distribution of the values of a datum, if they are independent."""
     values = plain(likelihood)
-    return plain(values.distribution) if type(values) is tfd.Independent else values
+    independent = type(values) in (tfd.Independent, _Observed)
+    return plain(values.distribution) if independent else values
