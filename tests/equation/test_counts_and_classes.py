@@ -19,6 +19,8 @@ from tf_decomp import (
     importance_weighted_bound,
     load_encoder,
 )
+from tf_decomp.data import Split
+from tf_decomp.experiment.figures import brightest
 from tf_decomp.likelihoods import (
     CategoricalLikelihood,
     ContinuousBernoulliLikelihood,
@@ -263,3 +265,13 @@ def test_images_of_classes() -> None:
     x = RNG.integers(0, 3, (6, 8, 8, 2))
     vae.fit(x, verbose=0)
     assert set(np.ravel(vae.reconstruct(x))) <= {0.0, 1.0, 2.0}
+
+
+def test_images_are_drawn_up_to_their_largest_count() -> None:
+    images = np.zeros([5, 4, 4, 1], "float32")
+    for largest, white in ((0.5, 1.0), (1.0, 1.0), (7.0, 7.0), (np.nan, 1.0)):
+        images[2, 1, 1] = largest
+        assert brightest(Split(images)) == white
+    images[0] = -1  # standardised: 0 is no black
+    assert brightest(Split(images)) == 1.0
+    assert brightest(Split(np.full([5, 3], 9.0))) == 1.0
