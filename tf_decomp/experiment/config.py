@@ -120,7 +120,7 @@ class ExperimentConfig:
     posterior: str = _setting("normal", f"q(z|x), one of {', '.join(POSTERIORS)}.")
     likelihood: str = _setting("normal", f"p(x|z), one of {', '.join(LIKELIHOODS)}.")
     num_classes: int = _setting(
-        2, "Of likelihood categorical: data are 0 to num_classes - 1.", least=2
+        2, "Of likelihood categorical: data are numbers from 0 to below it.", least=2
     )
     latent_dim: int = _setting(2, "Number of latent dimensions.", least=1, most=100_000)
     hidden: tuple[int, ...] = _setting(
