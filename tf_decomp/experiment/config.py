@@ -182,7 +182,8 @@ class ExperimentConfig:
 
     def _check_sizes(self) -> None:
         """Refuses networks and steps that no memory holds."""
-        layers = (*self.hidden, HEADS[self.posterior].params_size(self.latent_dim))
+        head = HEADS.get(self.posterior, HEADS["normal"])  # a row may name a user's own
+        layers = (*self.hidden, head.params_size(self.latent_dim))
         weights = sum(before * after for before, after in itertools.pairwise(layers))
         outputs = max(layers) * self.num_samples * self.batch_size
         for count, what, names in (
