@@ -30,11 +30,19 @@ from tf_decomp.divergences import (
 )
 from tf_decomp.likelihoods import (
     BernoulliLikelihood,
+    CategoricalLikelihood,
+    ContinuousBernoulliLikelihood,
     LaplaceLikelihood,
+    NegativeBinomialLikelihood,
     NormalLikelihood,
+    PoissonLikelihood,
 )
 from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
-from tf_decomp.posteriors import LaplacePosterior, NormalPosterior
+from tf_decomp.posteriors import (
+    FullCovarianceNormalPosterior,
+    LaplacePosterior,
+    NormalPosterior,
+)
 from tf_decomp.priors import (
     FixedPrior,
     NormalMixturePrior,
@@ -105,6 +113,7 @@ LEARNT_PRIORS = ("normal_learnt", "normal_learnt_fixed_total")
 POSTERIORS: dict[str, Callable[..., Any]] = {
     "normal": partial(NormalPosterior, LATENT_DIM),
     "laplace": partial(LaplacePosterior, LATENT_DIM),
+    "full_covariance_normal": partial(FullCovarianceNormalPosterior, LATENT_DIM),
 }
 LIKELIHOODS: dict[str, Callable[..., Any]] = {
     "bernoulli": partial(BernoulliLikelihood, IMAGE),
@@ -112,6 +121,11 @@ LIKELIHOODS: dict[str, Callable[..., Any]] = {
     "normal_fixed": partial(NormalLikelihood, IMAGE, scale=0.5),
     "laplace": partial(LaplaceLikelihood, IMAGE),
     "laplace_fixed": partial(LaplaceLikelihood, [DATA_DIM], scale=0.1),
+    "normal_missing": partial(NormalLikelihood, [DATA_DIM], missing=True),
+    "continuous_bernoulli": partial(ContinuousBernoulliLikelihood, IMAGE),
+    "poisson": partial(PoissonLikelihood, [DATA_DIM]),
+    "negative_binomial": partial(NegativeBinomialLikelihood, IMAGE),
+    "categorical": partial(CategoricalLikelihood, IMAGE, num_classes=3),
 }
 
 
@@ -182,6 +196,20 @@ ENCODERS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
         partial(MLPEncoder, LATENT_DIM, hidden=(4, 3), posterior="laplace"),
         (DATA_DIM,),
     ),
+    "mlp_full_covariance": (
+        partial(
+            MLPEncoder, LATENT_DIM, hidden=(4,), posterior="full_covariance_normal"
+        ),
+        (DATA_DIM,),
+    ),
+    "mlp_missing": (
+        partial(MLPEncoder, LATENT_DIM, hidden=(4,), missing=True),
+        (DATA_DIM,),
+    ),
+    "conv_missing": (
+        partial(ConvEncoder, LATENT_DIM, filters=(2, 3), hidden=(4,), missing=True),
+        IMAGE,
+    ),
     "mlp_linear": (partial(MLPEncoder, LATENT_DIM, hidden=()), (DATA_DIM,)),
     "functional": (functional_encoder, (DATA_DIM,)),
     "functional_image": (functional_image_encoder, IMAGE),
@@ -210,12 +238,40 @@ DECODERS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
         partial(MLPDecoder, DATA_DIM, hidden=(), likelihood="bernoulli"),
         (DATA_DIM,),
     ),
+    "mlp_missing": (
+        partial(MLPDecoder, DATA_DIM, hidden=(4,), missing=True),
+        (DATA_DIM,),
+    ),
+    "mlp_poisson": (
+        partial(MLPDecoder, DATA_DIM, hidden=(4,), likelihood="poisson"),
+        (DATA_DIM,),
+    ),
+    "mlp_negative_binomial": (
+        partial(MLPDecoder, DATA_DIM, hidden=(4,), likelihood="negative_binomial"),
+        (DATA_DIM,),
+    ),
+    "mlp_categorical": (
+        partial(
+            MLPDecoder, DATA_DIM, hidden=(4,), likelihood="categorical", num_classes=3
+        ),
+        (DATA_DIM,),
+    ),
     "functional": (functional_decoder, (DATA_DIM,)),
     "functional_image": (functional_image_decoder, IMAGE),
     "sequential": (sequential_decoder, (DATA_DIM,)),
     "conv": (partial(ConvDecoder, IMAGE, filters=(3, 2), hidden=(4,)), IMAGE),
     "conv_normal": (
         partial(ConvDecoder, IMAGE, filters=(3, 2), likelihood="normal"),
+        IMAGE,
+    ),
+    "conv_continuous_bernoulli": (
+        partial(
+            ConvDecoder,
+            IMAGE,
+            filters=(3, 2),
+            hidden=(4,),
+            likelihood="continuous_bernoulli",
+        ),
         IMAGE,
     ),
     "conv_batch_norm": (
@@ -300,7 +356,10 @@ FUNCTIONS = {
     "closed_form_kl": "equation/test_own_distributions.py",
     "count_weights": "equation/test_networks.py",
     "check_support": "vae/test_inputs.py",
-    "likelihood_mean": "vae/test_inputs.py",
+    "FillMissing": "equation/test_missing.py",
+    "leaves_missing_out": "equation/test_missing.py",
+    "class_probabilities": "equation/test_counts_and_classes.py",
+    "likelihood_point": "vae/test_inputs.py",
     "one_or_nan": "vae/test_inputs.py",
     "scaled": "vae/test_inputs.py",
     "Support": "vae/test_inputs.py",

@@ -30,10 +30,20 @@ from tf_decomp.experiment import ExperimentConfig, build_vae, train
 from tf_decomp.export import export_saved_model, load_encoder
 from tf_decomp.likelihoods import (
     BernoulliLikelihood,
+    CategoricalLikelihood,
+    ContinuousBernoulliLikelihood,
     LaplaceLikelihood,
+    NegativeBinomialLikelihood,
     NormalLikelihood,
+    PoissonLikelihood,
 )
-from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from tf_decomp.networks import (
+    ConvDecoder,
+    ConvEncoder,
+    FillMissing,
+    MLPDecoder,
+    MLPEncoder,
+)
 from tf_decomp.objectives import (
     ObjectiveTerms,
     decomposition_objective,
@@ -41,6 +51,7 @@ from tf_decomp.objectives import (
     objective_terms,
 )
 from tf_decomp.posteriors import (
+    FullCovarianceNormalPosterior,
     LaplacePosterior,
     NormalPosterior,
     aggregate_posterior,
@@ -60,21 +71,27 @@ __version__ = "0.2.0"
 __all__ = [
     "DIVERGENCES",
     "BernoulliLikelihood",
+    "CategoricalLikelihood",
+    "ContinuousBernoulliLikelihood",
     "ConvDecoder",
     "ConvEncoder",
     "Dataset",
     "DecompositionVAE",
     "ExperimentConfig",
+    "FillMissing",
+    "FullCovarianceNormalPosterior",
     "InputError",
     "LaplaceLikelihood",
     "LaplacePosterior",
     "MLPDecoder",
     "MLPEncoder",
+    "NegativeBinomialLikelihood",
     "NormalLikelihood",
     "NormalMixturePrior",
     "NormalPosterior",
     "NormalPrior",
     "ObjectiveTerms",
+    "PoissonLikelihood",
     "Prior",
     "SpikeAndSlabPrior",
     "Split",

@@ -75,7 +75,8 @@ def refuse_structure(name: str, x: Any, lists: bool = True) -> None:
         advice = "make it dense, as its to_tensor does"
     elif isinstance(x, np.ma.MaskedArray):
         advice = (
-            "its mask would be dropped; fill it, with NaN for a likelihood of yours"
+            "its mask would be dropped; fill it, with NaN for networks made with "
+            "missing=True"
         )
     elif isinstance(x, str | bytes | int | float) or x is None:
         advice = "pass an array"

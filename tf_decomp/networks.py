@@ -13,20 +13,36 @@ from tf_decomp.checks import check_sizes, check_weights, check_whole_number, sho
 from tf_decomp.errors import InputError
 from tf_decomp.likelihoods import (
     BernoulliLikelihood,
+    CategoricalLikelihood,
+    ContinuousBernoulliLikelihood,
     LaplaceLikelihood,
+    NegativeBinomialLikelihood,
     NormalLikelihood,
+    PoissonLikelihood,
 )
-from tf_decomp.posteriors import LaplacePosterior, NormalPosterior
+from tf_decomp.posteriors import (
+    FullCovarianceNormalPosterior,
+    LaplacePosterior,
+    NormalPosterior,
+)
 from tf_decomp.tracing import compiled
 
 layers = keras.layers
 _register = keras.saving.register_keras_serializable("tf_decomp")
 
-POSTERIORS = {"normal": NormalPosterior, "laplace": LaplacePosterior}
+POSTERIORS = {
+    "normal": NormalPosterior,
+    "laplace": LaplacePosterior,
+    "full_covariance_normal": FullCovarianceNormalPosterior,
+}
 LIKELIHOODS = {
     "normal": NormalLikelihood,
     "laplace": LaplaceLikelihood,
     "bernoulli": BernoulliLikelihood,
+    "continuous_bernoulli": ContinuousBernoulliLikelihood,
+    "poisson": PoissonLikelihood,
+    "negative_binomial": NegativeBinomialLikelihood,
+    "categorical": CategoricalLikelihood,
 }
 
 # With 6 it is faster than Keras's layer, with 16 slower.
@@ -91,8 +107,9 @@ class MLPEncoder(_Network):
     Args:
         latent_dim: Number of latent dimensions.
         hidden: Units of the hidden layers.
-        posterior: "normal", "laplace" or the name under which a head of your own is
-            registered with Keras.
+        posterior: "normal", "laplace", "full_covariance_normal" or the name under
+            which a head of your own is registered with Keras.
+        missing: Whether NaN marks a missing value of x; see FillMissing.
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
@@ -108,16 +125,26 @@ class MLPEncoder(_Network):
         latent_dim: int,
         hidden: Sequence[int] = (100,),
         posterior: str = "normal",
+        missing: bool = False,
         **kwargs: Any,
     ) -> None:
         head = _choose("posterior", POSTERIORS, posterior)
         latent_dim = check_whole_number("MLPEncoder: latent_dim", latent_dim, 1)
         hidden = check_sizes("MLPEncoder: hidden", hidden)
         super().__init__(
-            [*_dense(hidden), layers.Dense(head.params_size(latent_dim))],
+            [
+                *_filled(missing),
+                *_dense(hidden),
+                layers.Dense(head.params_size(latent_dim)),
+            ],
             head(latent_dim),
             (1,),
-            {"latent_dim": latent_dim, "hidden": list(hidden), "posterior": posterior},
+            {
+                "latent_dim": latent_dim,
+                "hidden": list(hidden),
+                "posterior": posterior,
+                "missing": missing,
+            },
             kwargs,
         )
 
@@ -130,11 +157,14 @@ class MLPDecoder(_Network):
         data_dim: Length of one datum.
         hidden: Units of the hidden layers.
         likelihood: "normal" (scale given by the network), "laplace" (likewise),
-            "bernoulli" or the registered name of a head of your own.
+            "bernoulli", "continuous_bernoulli", "poisson", "negative_binomial",
+            "categorical" or the registered name of a head of your own.
+        num_classes: Of likelihood "categorical", and of no other.
+        missing: Whether NaN marks a missing value, which log p(x|z) leaves out.
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
-        InputError: As of MLPEncoder.
+        InputError: As of MLPEncoder, or `num_classes` and the likelihood do not fit.
 
     Example:
         >>> MLPDecoder(data_dim=3)(tf.zeros([5, 2])).mean()
@@ -145,16 +175,24 @@ class MLPDecoder(_Network):
         data_dim: int,
         hidden: Sequence[int] = (100,),
         likelihood: str = "normal",
+        num_classes: int | None = None,
+        missing: bool = False,
         **kwargs: Any,
     ) -> None:
         data_dim = check_whole_number("MLPDecoder: data_dim", data_dim, 1)
         hidden = check_sizes("MLPDecoder: hidden", hidden)
-        head = _choose("likelihood", LIKELIHOODS, likelihood)([data_dim])
+        head = _likelihood(likelihood, [data_dim], num_classes, **_masked(missing))
         super().__init__(
             [*_dense(hidden), layers.Dense(head.params_size())],
             head,
             (1,),
-            {"data_dim": data_dim, "hidden": list(hidden), "likelihood": likelihood},
+            {
+                "data_dim": data_dim,
+                "hidden": list(hidden),
+                "likelihood": likelihood,
+                "num_classes": num_classes,
+                "missing": missing,
+            },
             kwargs,
         )
 
@@ -175,8 +213,8 @@ class ConvEncoder(_Network):
         batch_norm: Whether all convolutions but the first are batch-normalised,
             with LeakyReLU(0.2), no biases and N(0, 0.02^2) initial weights;
             otherwise ReLU.
-        posterior: "normal", "laplace" or the name under which a head of your own is
-            registered with Keras.
+        posterior: As of MLPEncoder.
+        missing: As of MLPEncoder.
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
@@ -194,13 +232,14 @@ class ConvEncoder(_Network):
         hidden: Sequence[int] = (128,),
         batch_norm: bool = False,
         posterior: str = "normal",
+        missing: bool = False,
         **kwargs: Any,
     ) -> None:
         head = _choose("posterior", POSTERIORS, posterior)
         latent_dim = check_whole_number("ConvEncoder: latent_dim", latent_dim, 1)
         filters = check_sizes("ConvEncoder: filters", filters, at_least=1)
         hidden = check_sizes("ConvEncoder: hidden", hidden)
-        body: list[keras.layers.Layer] = []
+        body = _filled(missing)
         for index, channels in enumerate(filters):
             body.append(layers.Conv2D(channels, 4, 2, "same", **_weights(batch_norm)))
             if batch_norm and index > 0:
@@ -215,6 +254,7 @@ class ConvEncoder(_Network):
             "hidden": list(hidden),
             "batch_norm": batch_norm,
             "posterior": posterior,
+            "missing": missing,
         }
         side = 2 ** len(filters)
         super().__init__(body, head(latent_dim), (side, side, 1), config, kwargs)
@@ -236,11 +276,13 @@ class ConvDecoder(_Network):
         batch_norm: Whether every map but the last is batch-normalised, without
             biases and with N(0, 0.02^2) initial weights.
         likelihood: "bernoulli", "normal" (scale given by the network), "laplace"
-            (scale 0.1, the paper's) or the registered name of a head of your own.
+            (scale 0.1, the paper's), or another as of MLPDecoder.
+        num_classes: As of MLPDecoder.
+        missing: As of MLPDecoder.
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
-        InputError: As of MLPEncoder, or a side is not divisible by 2 for every
+        InputError: As of MLPDecoder, or a side is not divisible by 2 for every
             transposed convolution.
 
     Example:
@@ -254,14 +296,17 @@ class ConvDecoder(_Network):
         hidden: Sequence[int] = (128,),
         batch_norm: bool = False,
         likelihood: str = "bernoulli",
+        num_classes: int | None = None,
+        missing: bool = False,
         **kwargs: Any,
     ) -> None:
         data_shape = _check_image(data_shape)
         filters = check_sizes("ConvDecoder: filters", filters, at_least=1)
         hidden = check_sizes("ConvDecoder: hidden", hidden)
         _check_sides(data_shape[:2], 2 ** len(filters))
-        family = _choose("likelihood", LIKELIHOODS, likelihood)
-        head = family(data_shape, **({"scale": 0.1} if likelihood == "laplace" else {}))
+        fixed = {"scale": 0.1} if likelihood == "laplace" else {}
+        fixed |= _masked(missing)
+        head = _likelihood(likelihood, data_shape, num_classes, **fixed)
         height, width = (side // 2 ** len(filters) for side in data_shape[:2])
         body = [
             *_dense(hidden),
@@ -288,8 +333,46 @@ class ConvDecoder(_Network):
             "hidden": list(hidden),
             "batch_norm": batch_norm,
             "likelihood": likelihood,
+            "num_classes": num_classes,
+            "missing": missing,
         }
         super().__init__(body, head, (1,), config, kwargs)
+
+
+@_register
+class FillMissing(keras.layers.Layer):
+    """x [..., channels] with NaN -> [..., 2 channels] without, for an encoder.
+
+    The values, 0 for missing ones, then 1 for each that is missing, else 0: without
+    these a network could not tell a missing value from a 0.
+
+    Args:
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Example:
+        >>> FillMissing()(tf.constant([[2.0, float("nan")]])).numpy()
+        array([[2., 0., 0., 1.]], dtype=float32)
+    """
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns values and marks along the last axis."""
+        missing = tf.math.is_nan(x)
+        known = tf.where(missing, tf.zeros_like(x), x)
+        return tf.concat([known, tf.cast(missing, x.dtype)], axis=-1)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        """Returns the shape of values and marks."""
+        *others, channels = input_shape
+        return (*others, None if channels is None else 2 * channels)
+
+
+def _filled(missing: bool) -> list[keras.layers.Layer]:
+    return [FillMissing()] if missing else []
+
+
+def _masked(missing: bool) -> dict[str, Any]:
+    """Returns what a likelihood is made with: a head of a user's may not know it."""
+    return {"missing": True} if missing else {}
 
 
 def _dense(hidden: Sequence[int]) -> list[keras.layers.Layer]:
@@ -319,6 +402,22 @@ def _choose(what: str, table: dict[str, Any], name: str) -> Any:
             f"{what}: expected one of {sorted(table)}; received {short(name)}"
         )
     return head
+
+
+def _likelihood(
+    name: str, data_shape: Sequence[int], num_classes: int | None, **kwargs: Any
+) -> Any:
+    """Returns the head of a name, with num_classes where it is of classes."""
+    family = _choose("likelihood", LIKELIHOODS, name)
+    if (family is CategoricalLikelihood) != (num_classes is not None):
+        raise InputError(
+            "num_classes: expected with likelihood categorical, and with no other; "
+            f"received likelihood {short(name)} and num_classes {short(num_classes)}; "
+            "give both or neither"
+        )
+    if num_classes is not None:
+        kwargs["num_classes"] = num_classes
+    return family(data_shape, **kwargs)
 
 
 def count_weights(body: Sequence[keras.layers.Layer], shape: Sequence[int]) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.checks import check_whole_number
@@ -110,6 +111,41 @@ class LaplacePosterior(_Posterior):
 
     def _family(self, loc: tf.Tensor, scale: tf.Tensor) -> tfd.Distribution:
         return tfd.Independent(tfd.Laplace(loc, scale), 1)
+
+
+@_register
+class FullCovarianceNormalPosterior(_Posterior):
+    """Head: parameters [batch, params_size(latent_dim)] -> multivariate normal q(z|x).
+
+    loc, then the lower triangle of the covariance's Cholesky factor with a raw
+    diagonal: latent_dim + latent_dim (latent_dim + 1) / 2 numbers. Batch shape
+    [batch], event shape [latent_dim]; as a tensor it is its mean. Its KL to NormalPrior
+    is exact. `stddev()` are the scales of its marginals, which do not tell how far
+    encodings overlap: correlated ones may be narrow across.
+
+    Args:
+        latent_dim: Number of latent dimensions.
+        **kwargs: As of NormalPosterior.
+
+    Raises:
+        InputError: As of NormalPosterior.
+
+    Example:
+        >>> units = FullCovarianceNormalPosterior.params_size(2)  # 5
+        >>> FullCovarianceNormalPosterior(2)(tf.zeros([5, units])).covariance()
+    """
+
+    @staticmethod
+    def params_size(latent_dim: int) -> int:
+        """Number of network outputs that the head needs."""
+        size = check_whole_number("params_size: latent_dim", latent_dim, 1)
+        return size + size * (size + 1) // 2
+
+    def _distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        loc, raw = params[..., : self.latent_dim], params[..., self.latent_dim :]
+        tril = tfp.math.fill_triangular(raw)
+        diagonal = positive_scale(tf.linalg.diag_part(tril))
+        return tfd.MultivariateNormalTriL(loc, tf.linalg.set_diag(tril, diagonal))
 
 
 def aggregate_posterior(posterior: tfd.Distribution) -> tfd.Distribution:

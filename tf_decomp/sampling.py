@@ -139,12 +139,17 @@ def one_or_nan(x: tf.Tensor) -> tf.Tensor:
 
 
 def scaled(posterior: tfd.Distribution, factor: tf.Tensor) -> tfd.Distribution:
-    """Returns a location-scale posterior, both parameters multiplied; others as is.
+    """Returns a posterior with loc and scale, or Cholesky factor, multiplied.
+
+    That is a location-scale or multivariate normal one; others stay as they are.
 
     Args:
         posterior: Plain, batch shape [batch], event shape [latent_dim].
         factor: [batch].
     """
+    if type(posterior) is tfd.MultivariateNormalTriL:
+        tril = posterior.parameters["scale_tril"] * factor[:, None, None]
+        return tfd.MultivariateNormalTriL(posterior.mean() * factor[:, None], tril)
     parts = location_scale(posterior)
     if parts is None:
         return posterior

@@ -27,6 +27,7 @@ from tf_decomp.divergences import (
     inclusive_kl,
 )
 from tf_decomp.errors import InputError
+from tf_decomp.likelihoods import support_of
 from tf_decomp.priors import NormalPrior
 from tf_decomp.sampling import draw_noise, sample_with
 
@@ -53,8 +54,9 @@ def test_prior_log_prob(name: str) -> None:
 def test_head_log_prob(make: Any) -> None:
     head = make(dtype="float64")
     parameters = head_parameters(head, 2)
-    event = head(tf.constant(parameters)).event_shape
-    value = np.clip(np.abs(normal(2, *event)), 0, 1)
+    distribution = head(tf.constant(parameters))
+    value = np.clip(np.abs(normal(2, *distribution.event_shape)), 0, 1)
+    value = np.round(value) if support_of(distribution).whole else value
 
     def log_prob(parameters: tf.Tensor) -> tf.Tensor:
         return tf.reduce_sum(WEIGHTS[:2] * head(parameters).log_prob(value))

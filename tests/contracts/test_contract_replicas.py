@@ -93,6 +93,14 @@ CASES = {
         (9, 5),
         1e-3,
     ),
+    "full_covariance_normal": Case(
+        ENCODERS["mlp_full_covariance"][0],
+        DECODERS["mlp"][0],
+        "normal_learnt",
+        (DATA_DIM,),
+        (9, 5, 1),
+        0.005,
+    ),
     "functional": Case(
         ENCODERS["functional"][0],
         DECODERS["sequential"][0],

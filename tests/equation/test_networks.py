@@ -77,7 +77,9 @@ def test_image_sizes_divisible_by_16(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_every_likelihood_of_images(name: str) -> None:
     shape = (8, 8, 3)
-    likelihood = ConvDecoder(shape, (3, 2), (), likelihood=name)(tf.zeros([2, 3]))
+    given = {"num_classes": 4} if name == "categorical" else {}
+    decoder = ConvDecoder(shape, (3, 2), (), likelihood=name, **given)
+    likelihood = decoder(tf.zeros([2, 3]))
     assert likelihood.mean().shape == [2, *shape]
     if name == "laplace":
         np.testing.assert_allclose(
@@ -113,12 +115,13 @@ def test_batch_norm_moves_in_training_alone(table: Any, name: str) -> None:
 
 BAD = {
     "posterior": (
-        "posterior: expected one of ['laplace', 'normal']; received 'gauss'",
+        "posterior: expected one of ['full_covariance_normal', 'laplace', 'normal']; "
+        "received 'gauss'",
         lambda: MLPEncoder(2, posterior="gauss"),
     ),
     "posterior that is registered, but no head": (
-        "posterior: expected one of ['laplace', 'normal']; received "
-        "'tf_decomp>NormalPrior'",
+        "posterior: expected one of ['full_covariance_normal', 'laplace', 'normal']; "
+        "received 'tf_decomp>NormalPrior'",
         lambda: MLPEncoder(2, posterior="tf_decomp>NormalPrior"),
     ),
     "likelihood": (
@@ -128,6 +131,18 @@ BAD = {
     "conv likelihood": (
         "received 'gauss'",
         lambda: ConvDecoder((8, 8, 1), (3, 2), likelihood="gauss"),
+    ),
+    "classes without a number": (
+        "num_classes: expected with likelihood categorical",
+        lambda: MLPDecoder(2, likelihood="categorical"),
+    ),
+    "a number without classes": (
+        "received likelihood 'poisson' and num_classes 3",
+        lambda: ConvDecoder((8, 8, 1), (3,), likelihood="poisson", num_classes=3),
+    ),
+    "one class": (
+        "CategoricalLikelihood: num_classes must be a whole number >= 2",
+        lambda: MLPDecoder(2, likelihood="categorical", num_classes=1),
     ),
     "no text": ("posterior: expected one", lambda: MLPEncoder(2, posterior=None)),
     "class": (
@@ -234,8 +249,16 @@ def test_bad_arguments(name: str) -> None:
 
 
 def test_tables_hold_every_head() -> None:
-    assert sorted(POSTERIORS) == ["laplace", "normal"]
-    assert sorted(LIKELIHOODS) == ["bernoulli", "laplace", "normal"]
+    assert sorted(POSTERIORS) == ["full_covariance_normal", "laplace", "normal"]
+    assert sorted(LIKELIHOODS) == [
+        "bernoulli",
+        "categorical",
+        "continuous_bernoulli",
+        "laplace",
+        "negative_binomial",
+        "normal",
+        "poisson",
+    ]
 
 
 def test_networks_are_keras_models_that_count_their_weights() -> None:

@@ -39,7 +39,7 @@ from tf_decomp.evaluation.figures import Codes, collect_codes
 from tf_decomp.experiment import finished
 from tf_decomp.experiment.build import load_model
 from tf_decomp.experiment.run_files import RunFiles
-from tf_decomp.likelihoods import likelihood_mean
+from tf_decomp.likelihoods import likelihood_point
 from tf_decomp.metrics.encodings import encode_data
 
 # Keras saves with a call that NumPy 2 deprecates.
@@ -344,7 +344,7 @@ def settled(tab: Tab, model: Model) -> np.ndarray:
         " && [[...explorer.latents], [...explorer.decoded]]"
     )
     latents, decoded = (np.array(part, np.float32) for part in seen)
-    expected = likelihood_mean(model.vae.decode(latents[None])).numpy().ravel()
+    expected = likelihood_point(model.vae.decode(latents[None])).numpy().ravel()
     np.testing.assert_allclose(decoded, expected, rtol=1e-4, atol=1e-4)
     return decoded
 

@@ -24,7 +24,7 @@ BAD: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     # (settings, what the message must name)
     ({"prior": "gamma"}, ("prior", "'gamma'", "spike_and_slab")),
     ({"posterior": "cauchy"}, ("posterior", "'cauchy'", "laplace")),
-    ({"likelihood": "poisson"}, ("likelihood", "'poisson'", "bernoulli")),
+    ({"likelihood": "gauss"}, ("likelihood", "'gauss'", "bernoulli")),
     ({"divergence": "kl"}, ("divergence", "'kl'", "none", "inclusive_kl")),
     ({"strategy": "tpu"}, ("strategy", "'tpu'", "mirrored")),
     ({"alpha": 1.0}, ("alpha=1.0", "divergence=none", "inclusive_kl")),

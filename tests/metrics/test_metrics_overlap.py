@@ -246,6 +246,50 @@ def test_encoder_entropy_without_a_closed_form() -> None:
     assert report.encoder_entropies == ()
 
 
+# -- where scales, I(x; z) and overlap part: docs/howto/overlap.md ------------------
+
+
+def information_of_two(distance: float) -> float:
+    """I(x; z) of two normals of one covariance, so many standard deviations apart."""
+    z = np.linspace(-14, 14 + distance, 200_001)
+    density = np.exp(-((z - distance) ** 2) / 2) / np.sqrt(2 * np.pi)
+    lost = np.logaddexp(0, distance * (distance / 2 - z))
+    return float(np.log(2) - np.sum(density * lost) * (z[1] - z[0]))
+
+
+def test_scales_alone_do_not_tell_the_overlap() -> None:
+    axes = np.array([[1, 1], [1, -1]]) / 2**0.5
+    covariance = axes.T @ np.diag([2.0**2, 0.1**2]) @ axes
+    loc = np.outer([0.5, -0.5], axes[1])
+    full = tfd.MultivariateNormalTriL(loc, np.linalg.cholesky([covariance] * 2))
+    diagonal = tfd.MultivariateNormalDiag(loc, full.stddev())
+    in_truth, by_scales = 10.0, 2**0.5 * 0.5**0.5 / 2.005**0.5
+    for posterior, distance, stated in (
+        (full, in_truth, 0.693),
+        (diagonal, by_scales, 0.059),
+    ):
+        got = overlap_report(posterior, num_queries=20_000).mutual_information
+        exact = information_of_two(distance)
+        assert round(exact, 3) == stated
+        assert abs(got.value - exact) <= 5 * got.standard_error + 1e-5
+    coefficients = [2 * scipy.stats.norm.cdf(-d / 2) for d in (in_truth, by_scales)]
+    assert coefficients == pytest.approx([5.733e-7, 0.7239], rel=1e-3)
+
+
+def test_one_mutual_information_has_several_overlaps() -> None:
+    # Half of each encoding is the other's too: the densities overlap by 1/2.
+    loc = tf.constant([[[-99.0], [0.0]], [[99.0], [0.0]]], tf.float64)
+    weights = tfd.Categorical(logits=tf.zeros([2, 2], tf.float64))
+    half_shared = tfd.MixtureSameFamily(
+        weights, tfd.MultivariateNormalDiag(loc, tf.ones_like(loc))
+    )
+    got = overlap_report(half_shared, num_queries=20_000).mutual_information
+    assert abs(got.value - np.log(2) / 2) <= 5 * got.standard_error
+    # Of normals with the same I(x; z) the densities overlap by less.
+    assert information_of_two(2.044) == pytest.approx(np.log(2) / 2, abs=2e-4)
+    assert 2 * scipy.stats.norm.cdf(-2.044 / 2) == pytest.approx(0.307, abs=5e-4)
+
+
 def test_active_units_are_judged_by_the_share_of_the_variance_of_the_means() -> None:
     signs = np.where(np.arange(N) % 2, 1.0, -1.0)[:, None]
     loc = 5.0 + signs * np.sqrt([0.5, 0.0102, 0.0100, 0.0])

@@ -33,6 +33,11 @@ CASES = [
     ("functional", "sequential"),
     ("sequential", "functional"),
     ("functional_image", "functional_image"),
+    ("conv", "conv_continuous_bernoulli"),
+    ("mlp_missing", "mlp_missing"),
+    ("mlp", "mlp_poisson"),
+    ("mlp_linear", "mlp_negative_binomial"),
+    ("mlp", "mlp_categorical"),
 ]
 
 

@@ -23,7 +23,7 @@ from tf_decomp.experiment.strategies import make_strategy
 from tf_decomp.likelihoods import (
     Support,
     check_support,
-    likelihood_mean,
+    likelihood_point,
     support_of,
 )
 from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
@@ -426,6 +426,7 @@ class Family(keras.Model):
         [
             (Family(tfd.ContinuousBernoulli, logits=0.0), 1.0, 1.25),
             (Family(tfd.Beta, concentration1=2.0, concentration0=2.0), 0.5, -0.5),
+            (Family(tfd.Poisson, rate=1.0), 7.0, 0.5),
             (Family(tfd.Poisson, rate=1.0), 7.0, -1.0),
             (Family(tfd.Gamma, concentration=1.0, rate=1.0), 7.0, -1.0),
             (Family(tfd.NegativeBinomial, total_count=3.0, logits=0.0), 7.0, -1.0),
@@ -450,6 +451,15 @@ def test_the_support_of_a_likelihood() -> None:
     bernoulli = tfd.Independent(tfd.Bernoulli(tf.zeros([1, DATA_DIM])), 1)
     assert support_of(bernoulli) == Support(0.0, 1.0, "Bernoulli")
     assert not support_of(tfd.Normal(0.0, 1.0)).is_bounded
+    counts = support_of(tfd.Poisson(1.0))
+    assert counts == Support(0.0, np.inf, "Poisson", whole=True)
+    x = np.array([0.0, 0.5, 3.0, -1.0, np.nan, 1e9, 7.0])
+    wrong = [False, True, False, True, False, False, False]
+    for values in (x, tf.constant(x)):
+        with np.errstate(invalid="ignore"):
+            np.testing.assert_array_equal(counts.excludes(values), wrong)
+    classes = tfd.Independent(tfd.Categorical(tf.zeros([1, DATA_DIM, 4])), 1)
+    assert support_of(classes) == Support(0.0, 3.0, "Categorical", whole=True)
     own = type("Own", (tfd.Bernoulli,), {})
     assert not support_of(own(0.0)).is_bounded
     check_support(bernoulli, np.array([0.0, 1.0]))
@@ -458,12 +468,12 @@ def test_the_support_of_a_likelihood() -> None:
         check_support(bernoulli, np.array([0.5, 1.5]))
 
 
-def test_the_mean_of_a_likelihood() -> None:
-    assert float(likelihood_mean(tfd.Normal(2.0, 1.0))) == 2.0
+def test_what_stands_for_a_likelihood() -> None:
+    assert float(likelihood_point(tfd.Normal(2.0, 1.0))) == 2.0
+    assert int(likelihood_point(tfd.Categorical(logits=[0.0, 2.0, 1.0]))) == 1
     none = type("None", (tfd.Normal,), {"_mean": tfd.Distribution._mean})
-    for likelihood in (tfd.Categorical(logits=[0.0, 0.0]), none(0.0, 1.0)):
-        with pytest.raises(InputError, match="expected one with a mean"):
-            likelihood_mean(likelihood)
+    with pytest.raises(InputError, match="expected one with a mean"):
+        likelihood_point(none(0.0, 1.0))
 
 
 def test_unknown_numbers_make_posteriors_unknown() -> None:
@@ -479,7 +489,12 @@ def test_unknown_numbers_make_posteriors_unknown() -> None:
         np.testing.assert_array_equal(got.mean()[0], loc[0])
         np.testing.assert_array_equal(got.stddev()[0], posterior.stddev()[0])
         assert np.isnan(got.mean()[1:]).all()
-    other = tfd.MultivariateNormalTriL(loc, tf.eye(2, batch_shape=[3]))
+    tril = scaled(tfd.MultivariateNormalTriL(loc, tf.eye(2, batch_shape=[3])), factor)
+    np.testing.assert_array_equal(tril.mean()[0], loc[0])
+    np.testing.assert_array_equal(tril.covariance()[0], np.eye(2))
+    assert np.isnan(tril.mean()[1:]).all()
+    assert np.isnan(tril.stddev()[1:]).all()
+    other = tfd.Independent(tfd.StudentT(5.0, loc, scale), 1)
     assert scaled(other, factor) is other
 
 
@@ -763,15 +778,15 @@ class Categories(keras.Model):
     """Three categorical numbers a datum."""
 
     def call(self, z: Any, training: bool = False) -> Any:
-        logits = tf.zeros([tf.shape(z)[0], DATA_DIM, 4]) + z[:, :1, None]
+        logits = tf.constant([0.0, 1.0, 3.0, 2.0]) + z[:, :1, None]
+        logits = tf.tile(logits, [1, DATA_DIM, 1])
         return tfd.Independent(tfd.Categorical(logits, dtype=tf.float32), 1)
 
 
-def test_categories_have_no_mean() -> None:
+def test_categories_are_decoded_to_the_most_probable() -> None:
     vae = compiled_vae(decoder=Categories())
     for make in (vae.generate, lambda n: vae.reconstruct(X[:n])):
-        with pytest.raises(InputError, match="sample=True"):
-            make(2)
+        np.testing.assert_array_equal(make(2), np.full([2, DATA_DIM], 2.0))
     assert vae.generate(2, sample=True).shape == (2, DATA_DIM)
 
 

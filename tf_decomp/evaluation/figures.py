@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.data import Split
-from tf_decomp.experiment.figures import attempt
+from tf_decomp.experiment.figures import attempt, brightest
 from tf_decomp.experiment.finished import decode_moved
 from tf_decomp.experiment.run_files import RunFiles
-from tf_decomp.likelihoods import likelihood_mean
+from tf_decomp.likelihoods import likelihood_point
 from tf_decomp.metrics import active_dimensions
 from tf_decomp.plots import (
     class_magnitudes,
@@ -147,10 +147,10 @@ def _draw_traversals(
     latents = np.tile(codes.means[0], (*positions.shape, 1))
     for row, dimension in enumerate(dimensions):
         latents[row, :, dimension] = positions[row]
-    decoded = likelihood_mean(
+    decoded = likelihood_point(
         vae.decode(latents.reshape(-1, latents.shape[-1]))
     ).numpy()
-    frames = decoded.reshape(*positions.shape, *vae.data_shape)
+    frames = decoded.reshape(*positions.shape, *vae.data_shape) / brightest(test)
     x = test.examples(slice(2_000)) if len(vae.data_shape) == 1 else None
     figure = traversals(frames, dimensions, positions, _QUANTILES, x)
     caption = (
@@ -184,7 +184,8 @@ def _draw_interpolations(
     labels = (
         None if test.labels is None else [str(label) for label in test.labels[:count]]
     )
-    figure = interpolations(frames, dimensions, test.examples(slice(count)), labels)
+    examples, white = test.examples(slice(count)), brightest(test)
+    figure = interpolations(frames / white, dimensions, examples / white, labels)
     return _save(
         files.plots / "interpolations.png",
         figure,

@@ -102,10 +102,13 @@ def _build_networks(
     config: ExperimentConfig, data_shape: Sequence[int], posterior: str, likelihood: str
 ) -> tuple[keras.Model, keras.Model]:
     latent_dim = config.latent_dim
+    # Of the likelihoods a decoder takes their settings too.
+    names = CHOICES["likelihood"][config.likelihood].settings
+    given = {name: getattr(config, name) for name in names}
     if len(data_shape) == 1:
         return (
             MLPEncoder(latent_dim, config.hidden, posterior),
-            MLPDecoder(data_shape[0], config.hidden, likelihood),
+            MLPDecoder(data_shape[0], config.hidden, likelihood, **given),
         )
     if len(data_shape) != 3:
         raise InputError(
@@ -115,9 +118,9 @@ def _build_networks(
     if config.batch_norm:
         return (
             ConvEncoder(latent_dim, (32, 64, 128), (), True, posterior),
-            ConvDecoder(data_shape, (128, 64, 32), (), True, likelihood),
+            ConvDecoder(data_shape, (128, 64, 32), (), True, likelihood, **given),
         )
     return (
         ConvEncoder(latent_dim, posterior=posterior),
-        ConvDecoder(data_shape, likelihood=likelihood),
+        ConvDecoder(data_shape, likelihood=likelihood, **given),
     )

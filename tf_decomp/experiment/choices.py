@@ -99,11 +99,21 @@ PRIORS = {
         ("gamma", "spike_variance"),
     ),
 }
-POSTERIORS = {"normal": Choice("normal"), "laplace": Choice("Laplace")}
+POSTERIORS = {
+    "normal": Choice("normal"),
+    "laplace": Choice("Laplace"),
+    "full_covariance_normal": Choice("full-covariance normal"),
+}
 LIKELIHOODS = {
     "normal": Choice("normal"),
     "laplace": Choice("Laplace"),
     "bernoulli": Choice("Bernoulli"),
+    "continuous_bernoulli": Choice("continuous Bernoulli"),
+    "poisson": Choice("Poisson"),
+    "negative_binomial": Choice("negative binomial"),
+    "categorical": Choice(
+        "categorical ({num_classes} classes)", settings=("num_classes",)
+    ),
 }
 DIVERGENCES = {
     "none": Choice("none", lambda config, x: None),

@@ -20,6 +20,7 @@ from tf_decomp.experiment.choices import (
     POSTERIORS,
     PRIORS,
 )
+from tf_decomp.networks import POSTERIORS as HEADS
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
 
@@ -49,6 +50,7 @@ SUBJECTS = {
     "Posterior q(z|x) and likelihood p(x|z)": (
         "posterior",
         "likelihood",
+        "num_classes",
         "hidden",
         "batch_norm",
     ),
@@ -117,6 +119,9 @@ class ExperimentConfig:
     )
     posterior: str = _setting("normal", f"q(z|x), one of {', '.join(POSTERIORS)}.")
     likelihood: str = _setting("normal", f"p(x|z), one of {', '.join(LIKELIHOODS)}.")
+    num_classes: int = _setting(
+        2, "Of likelihood categorical: data are numbers from 0 to below it.", least=2
+    )
     latent_dim: int = _setting(2, "Number of latent dimensions.", least=1, most=100_000)
     hidden: tuple[int, ...] = _setting(
         (100,),
@@ -177,7 +182,8 @@ class ExperimentConfig:
 
     def _check_sizes(self) -> None:
         """Refuses networks and steps that no memory holds."""
-        layers = (*self.hidden, 2 * self.latent_dim)
+        head = HEADS.get(self.posterior, HEADS["normal"])  # a row may name a user's own
+        layers = (*self.hidden, head.params_size(self.latent_dim))
         weights = sum(before * after for before, after in itertools.pairwise(layers))
         outputs = max(layers) * self.num_samples * self.batch_size
         for count, what, names in (

@@ -58,7 +58,7 @@ def draw_run(
         >>> draw_run(files, vae, dataset.test, rows, "alpha 5, beta 0.01", "nats")
     """
     count = _NUM_CODES if len(vae.data_shape) == 1 else _NUM_SHOWN
-    x = test.examples(slice(count))
+    x, white = test.examples(slice(count)), brightest(test)
 
     def curves() -> Figure:
         columns = {
@@ -70,12 +70,30 @@ def draw_run(
         "training_curves": curves,
         "latents": lambda: _latents(vae, test, title),
         "reconstructions": lambda: reconstructions(
-            x, vae.reconstruct(x).numpy(), title
+            x / white, vae.reconstruct(x).numpy() / white, title
         ),
-        "samples": lambda: samples(vae.generate(count, seed=0).numpy(), x, title),
+        "samples": lambda: samples(
+            vae.generate(count, seed=0).numpy() / white, x / white, title
+        ),
     }
     for path in missing_plots(files):
         attempt(path, lambda: save_figure(figures[path.stem](), path))  # noqa: B023
+
+
+def brightest(test: Split) -> float:
+    """Returns what images are divided by to be drawn: 1, or of counts their largest.
+
+    Args:
+        test: Of which the first examples are looked at; vectors give 1.
+
+    Example:
+        >>> brightest(Split(np.full([5, 8, 8, 1], 7.0)))
+        7.0
+    """
+    x = test.examples(slice(_NUM_SHOWN))
+    if x.ndim < 4 or not np.isfinite(x).any() or np.nanmin(x) < 0:
+        return 1.0
+    return max(1.0, float(np.nanmax(x)))
 
 
 def attempt(path: Path, draw: Callable[[], _Drawn]) -> _Drawn | None:

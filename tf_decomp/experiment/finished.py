@@ -10,7 +10,7 @@ from tf_decomp.data import Split, make_pipeline
 from tf_decomp.experiment.build import build_dataset, load_model
 from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.experiment.run_files import RunFiles
-from tf_decomp.likelihoods import likelihood_mean
+from tf_decomp.likelihoods import likelihood_point
 from tf_decomp.metrics.encodings import encode_data
 from tf_decomp.vae import DecompositionVAE
 
@@ -70,5 +70,5 @@ def decode_moved(
     latents = np.repeat(codes[:, None], steps, axis=1)
     direction = np.sign(codes[rows, dimensions])
     latents[rows, :, dimensions] += direction[:, None] * np.linspace(0, 1, steps)
-    decoded = likelihood_mean(vae.decode(latents.reshape(-1, codes.shape[1]))).numpy()
+    decoded = likelihood_point(vae.decode(latents.reshape(-1, codes.shape[1]))).numpy()
     return decoded.reshape(len(codes), steps, *vae.data_shape)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_decomp.likelihoods import likelihood_mean
+from tf_decomp.likelihoods import class_probabilities, likelihood_point
 from tf_decomp.sampling import location_scale, one_or_nan
 from tf_decomp.vae import DecompositionVAE
 
@@ -54,15 +54,18 @@ def endpoints(vae: DecompositionVAE) -> dict[str, tuple[Any, ...]]:
         return {"z": loc + scale * eps}
 
     def decode(z: tf.Tensor) -> dict[str, tf.Tensor]:
-        mean = likelihood_mean(vae.decode(z))
-        finite = tf.reshape(one_or_nan(z), [-1] + [1] * len(vae.data_shape))
-        return {"mean": mean * finite}
+        likelihood = vae.decode(z)
+        probs = class_probabilities(likelihood)
+        if probs is not None:
+            return {"probs": probs * _known(z, probs)}
+        mean = likelihood_point(likelihood)
+        return {"mean": mean * _known(z, mean)}
 
     def draw(n: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         return vae.prior.distribution.sample(n, seed=tf.stack([seed, 0]))
 
     def draw_data(n: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return decode(draw(n, seed))["mean"]
+        return likelihood_point(vae.decode(draw(n, seed)))
 
     def sample_prior(n: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"z": draw(_checked(n, most_latents), seed)}
@@ -84,6 +87,11 @@ def endpoints(vae: DecompositionVAE) -> dict[str, tuple[Any, ...]]:
     }
     left_out = _left_out(vae)
     return {name: of for name, of in found.items() if name not in left_out}
+
+
+def _known(z: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:
+    """Returns 1 or NaN for each code, of as many axes as what it is decoded to."""
+    return tf.reshape(one_or_nan(z), [-1] + [1] * (decoded.shape.rank - 1))
 
 
 def _left_out(vae: DecompositionVAE) -> tuple[str, ...]:

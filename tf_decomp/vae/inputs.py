@@ -37,10 +37,12 @@ class DataForm(NamedTuple):
     Attributes:
         shape: Of one datum.
         support: Of its values.
+        missing: Whether NaN marks a missing value, by both networks' arguments.
     """
 
     shape: tuple[int, ...]
     support: Support
+    missing: bool = False
 
 
 # -- batches ---------------------------------------------------------------------------
@@ -234,7 +236,7 @@ def check_values(name: str, x: Any, form: DataForm, model: Any) -> None:
     if not is_array(x):
         return
     x = np.asarray(x)
-    not_finite, outside = _find_rows(x, form.support)
+    not_finite, outside = _find_rows(x, form)
     if len(not_finite):
         tried = x[not_finite[:_TRIED]]
         mean = plain(model.encode(tried)).mean()
@@ -250,14 +252,8 @@ def check_values(name: str, x: Any, form: DataForm, model: Any) -> None:
 
 def count_outside(x: tf.Tensor, support: Support) -> tf.Tensor:
     """Returns the number [] of examples [n, ...] with values outside an interval."""
-    out = tf.logical_or(x < support.low, x > support.high)
-    rows = tf.reduce_any(tf.reshape(out, [tf.shape(x)[0], -1]), axis=1)
+    rows = tf.reduce_any(tf.reshape(support.excludes(x), [tf.shape(x)[0], -1]), axis=1)
     return tf.reduce_sum(tf.cast(rows, tf.float64))
-
-
-_RESCALE = (
-    "scale the data to it, or choose a likelihood of all numbers (normal, laplace)"
-)
 
 
 class DataGuard(keras.callbacks.Callback):
@@ -324,7 +320,8 @@ def refuse_outside(name: str, outside: int, x: Any, form: DataForm, seen: int) -
     if outside:
         _find_unusable(name, x, form, seen)
         raise InputError(
-            f"{name}: {outside} examples lie outside {form.support}; {_RESCALE}"
+            f"{name}: expected {form.support}; {outside} examples lie outside; "
+            f"{form.support.remedy}"
         )
 
 
@@ -336,7 +333,7 @@ def _find_unusable(name: str, x: Any, form: DataForm, most: int) -> None:
     for number, rows in enumerate(batches_of(x)):
         if seen >= most:
             return
-        not_finite, outside = _find_rows(rows, form.support)
+        not_finite, outside = _find_rows(rows, form)
         for found in (*not_finite[:1], *outside[:1]):
             place = f"example {seen + found} (batch {number}, row {found})"
             if len(not_finite):
@@ -435,16 +432,17 @@ def _are_alike(x: Any, y: Any) -> bool:
     )
 
 
-def _find_rows(x: np.ndarray, support: Support) -> tuple[np.ndarray, np.ndarray]:
+def _find_rows(x: np.ndarray, form: DataForm) -> tuple[np.ndarray, np.ndarray]:
     """Returns the rows with numbers that are not finite, and those outside."""
+    support = form.support
     if x.dtype.kind in "biu" and not support.is_bounded:
         return np.zeros(0, int), np.zeros(0, int)
     not_finite, outside = [], []
     for start in range(0, len(x), _ROWS_AT_ONCE):
         rows = x[start : start + _ROWS_AT_ONCE].reshape(-1, math.prod(x.shape[1:]))
-        finite = np.isfinite(rows).all(axis=1)
+        finite = (np.isfinite(rows) | (form.missing & np.isnan(rows))).all(axis=1)
         with np.errstate(invalid="ignore"):
-            out = ((rows < support.low) | (rows > support.high)).any(axis=1)
+            out = support.excludes(rows).any(axis=1)
         not_finite.append(start + np.flatnonzero(~finite))
         outside.append(start + np.flatnonzero(out & finite))
     return np.concatenate(not_finite), np.concatenate(outside)
@@ -474,7 +472,7 @@ def _not_finite(name: str, place: str, count: int, n: int) -> InputError:
     return InputError(
         f"{name}: expected finite numbers; {place} holds NaN or infinity ({count} of "
         f"{n} examples do), and its log-likelihood is not finite; leave such examples "
-        "out, or give a likelihood that masks what is missing"
+        "out, or where NaN marks a missing value make both networks with missing=True"
     )
 
 
@@ -482,9 +480,9 @@ def _outside(
     name: str, place: str, values: np.ndarray, count: int, n: int, form: DataForm
 ) -> InputError:
     return InputError(
-        f"{name}: expected numbers in {form.support}; {place} spans "
-        f"{values.min():.4g} to {values.max():.4g} ({count} of {n} examples lie "
-        f"outside); {_RESCALE}"
+        f"{name}: expected {form.support}; {place} spans {np.nanmin(values):.4g} "
+        f"to {np.nanmax(values):.4g} ({count} of {n} examples lie outside); "
+        f"{form.support.remedy}"
     )
 
 

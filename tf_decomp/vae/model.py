@@ -21,7 +21,7 @@ from tf_decomp.checks import (
 from tf_decomp.divergences import DIVERGENCES
 from tf_decomp.errors import InputError
 from tf_decomp.estimates import Estimate
-from tf_decomp.likelihoods import likelihood_mean, support_of
+from tf_decomp.likelihoods import leaves_missing_out, likelihood_point, support_of
 from tf_decomp.objectives import (
     ObjectiveTerms,
     batch_divergence,
@@ -199,17 +199,18 @@ class DecompositionVAE(keras.Model):
         """Returns posterior means [batch, latent_dim] of x [batch, *data_shape]."""
         x = self._examples(x)
         mean = plain(self.encoder(x, training=training)).mean()
-        return mean if self._encodes_missing else mean * one_or_nan(x)[:, None]
+        return mean * self._one_or_unknown(x)[:, None]
 
     def encode(self, x: tf.Tensor) -> tfd.Distribution:
         """Returns q(z|x), batch shape [batch], of x [batch, *data_shape].
 
-        An example with NaN or infinity has NaN for its parameters, unless the encoder
-        reads missing numbers: TensorFlow's ReLU would make finite ones of them.
+        An example with NaN or infinity has NaN for its parameters, since TensorFlow's
+        ReLU would make finite ones of them; not one with NaN where the encoder reads
+        missing numbers.
         """
         x = self._examples(x)
         posterior = plain(self.encoder(x, training=False))
-        return posterior if self._encodes_missing else scaled(posterior, one_or_nan(x))
+        return scaled(posterior, self._one_or_unknown(x))
 
     def decode(self, z: tf.Tensor) -> tfd.Distribution:
         """Returns p(x|z), batch shape [batch], of z [batch, latent_dim]."""
@@ -757,6 +758,8 @@ class DecompositionVAE(keras.Model):
         _check_output("encoder", posterior, (latent_dim,))
         unknown = self.encode(np.full([1, *shape], np.nan)).mean()
         self._encodes_missing = bool(tf.reduce_all(tf.math.is_finite(unknown)))
+        missing = self._encodes_missing and leaves_missing_out(likelihood)
+        self._form = self._form._replace(missing=missing)
         if self.divergence is not None:
             batch_first(posterior)  # refuses what cannot be joined over batches
         return posterior
@@ -787,6 +790,12 @@ class DecompositionVAE(keras.Model):
 
     def _examples(self, x: Any) -> tf.Tensor:
         return as_tensor("x", x, self.data_shape, self.variable_dtype)
+
+    def _one_or_unknown(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns 1 for each example, but NaN for one that is not encoded [batch]."""
+        if self._encodes_missing:
+            x = tf.where(tf.math.is_nan(x), tf.zeros_like(x), x)
+        return one_or_nan(x)
 
     def _counter(self, name: str) -> keras.Variable:
         return self.add_weight(
@@ -874,7 +883,7 @@ def _mean_or_sample(
 ) -> tf.Tensor:
     if sample:
         return likelihood.sample(seed=stateless_seed(seed, stream=1))
-    return likelihood_mean(likelihood)
+    return likelihood_point(likelihood)
 
 
 def _set_direction(callback: Any) -> None:

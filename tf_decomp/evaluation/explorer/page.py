@@ -24,7 +24,7 @@ from tf_decomp.experiment.finished import FinishedRun, load_finished_run
 from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.export.formats import CONVERTER, to_onnx
 from tf_decomp.files import read_json, read_text, write_text
-from tf_decomp.likelihoods import likelihood_mean
+from tf_decomp.likelihoods import likelihood_point
 from tf_decomp.plots.arrays import spread_indices
 from tf_decomp.plots.style import CLASS_COLORS
 from tf_decomp.priors import Prior, SpikeAndSlabPrior
@@ -184,7 +184,7 @@ def _parts(
 ) -> dict[str, str]:
     """Returns what the page unpacks: its runtime, the decoder and arrays."""
     means = means.astype(np.float32)
-    expected = likelihood_mean(vae.decode(means[:1])).numpy()
+    expected = likelihood_point(vae.decode(means[:1])).numpy()
     return {
         "runtime-code": _embed(_RUNTIME / "ort.wasm.bundle.min.mjs.gz"),
         "runtime-wasm": _embed(_RUNTIME / "ort-wasm-simd-threaded.wasm.gz"),
@@ -307,7 +307,7 @@ def decoder_onnx(vae: DecompositionVAE) -> bytes:
     """
 
     def decode(z: tf.Tensor) -> dict[str, tf.Tensor]:
-        mean = likelihood_mean(vae.decode(tf.cast(z, vae.variable_dtype)))
+        mean = likelihood_point(vae.decode(tf.cast(z, vae.variable_dtype)))
         return {"mean": tf.cast(mean, tf.float32)}
 
     try:

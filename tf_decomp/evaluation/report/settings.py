@@ -18,7 +18,7 @@ _DATASETS = {
 _GROUPS = {
     "Data": "dataset data_dir image_size max_train_examples max_test_examples",
     "Model": "prior gamma spike_variance df mixture_variance posterior likelihood "
-    "latent_dim hidden batch_norm",
+    "num_classes latent_dim hidden batch_norm",
     "Objective": "alpha beta divergence num_samples",
     "Optimisation": "epochs batch_size learning_rate seed strategy",
 }
@@ -56,9 +56,9 @@ def describe_training(config: ExperimentConfig) -> str:
         f"{_counted(config.latent_dim, 'latent dimension')}, "
         f"{PRIORS[config.prior].title.format_map(texts)}, a "
         f"{POSTERIORS[config.posterior].title} encoder q(z|x) and a "
-        f"{LIKELIHOODS[config.likelihood].title} likelihood p(x|z) was trained on "
-        f"{data} for {_counted(config.epochs, 'epoch')} in batches of "
-        f"{config.batch_size} (seed {config.seed}). In its objective beta = "
+        f"{LIKELIHOODS[config.likelihood].title.format_map(texts)} likelihood "
+        f"p(x|z) was trained on {data} for {_counted(config.epochs, 'epoch')} in "
+        f"batches of {config.batch_size} (seed {config.seed}). In its objective beta = "
         f"{texts['beta']} weighs KL(q(z|x) ‖ p(z)), and {regularisation}."
     )
     for sign in ("=", "‖"):  # no line ends within a formula
