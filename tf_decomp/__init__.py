@@ -46,6 +46,7 @@ from tf_decomp.posteriors import (
     aggregate_posterior,
 )
 from tf_decomp.priors import (
+    FactorisedMixturePrior,
     NormalMixturePrior,
     NormalPrior,
     Prior,
@@ -65,6 +66,7 @@ __all__ = [
     "Dataset",
     "DecompositionVAE",
     "ExperimentConfig",
+    "FactorisedMixturePrior",
     "InputError",
     "LaplaceLikelihood",
     "LaplacePosterior",

@@ -11,15 +11,17 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
-from cases import LATENT_DIM, LEARNT_PRIORS, MODES, PRIORS
+from cases import LATENT_DIM, MODES, PRIORS
 from monte_carlo import assert_mean_close
 
 from tf_decomp.errors import InputError
 from tf_decomp.priors import (
+    FactorisedMixturePrior,
     FixedPrior,
     NormalMixturePrior,
     NormalPrior,
     Prior,
+    ReparameterisedMixture,
     SpikeAndSlabPrior,
     StudentTPrior,
     as_prior,
@@ -49,6 +51,13 @@ def spike_and_slab(z: np.ndarray) -> np.ndarray:
     return (0.2 * slab.pdf(z) + 0.8 * spike.pdf(z)).prod(-1)
 
 
+def three_normals(z: np.ndarray) -> np.ndarray:
+    """With variance 1 in all, at the quantiles 1/6, 1/2 and 5/6 of a normal."""
+    place = scipy.stats.norm.ppf(5 / 6)
+    spread = (1 - place**2 * 2 / 3) ** 0.5
+    return sum(scipy.stats.norm(m, spread).pdf(z) / 3 for m in (-place, 0, place))
+
+
 COVARIANCE = [[1.0, 0.5], [0.5, 4.25]]
 DENSITIES: dict[str, Callable[..., np.ndarray]] = {
     "normal": normal(1, 1),
@@ -59,6 +68,8 @@ DENSITIES: dict[str, Callable[..., np.ndarray]] = {
     "student_t_inf": normal(1, 1),
     "normal_mixture": mixture(MODES, 0.03, [0.25] * 4),
     "normal_mixture_weighted": mixture([[0, 1], [2, -1]], 0.3, [0.25, 0.75]),
+    "normal_mixture_learnt": mixture([[0, 1], [2, -1]], 0.3, [0.25, 0.75]),
+    "factorised_mixture": product(three_normals),
     "spike_and_slab": spike_and_slab,
     "slab": normal(1, 1),
     "spike": normal(0.05, 0.05),
@@ -123,7 +134,7 @@ def test_infinite_df_samples() -> None:
     assert_mean_close(samples**2, 1.0)
 
 
-@pytest.mark.parametrize("name", LEARNT_PRIORS)
+@pytest.mark.parametrize("name", ["normal_learnt", "normal_learnt_fixed_total"])
 def test_learnt_variances_follow_their_weights(name: str) -> None:
     prior: NormalPrior = PRIORS[name](dtype="float64")
     prior.trainable_variables[0].assign([0.5, -0.25])
@@ -140,6 +151,72 @@ def test_learnt_variances_start_where_they_are_asked_to() -> None:
             3, variances=[0.5, 1.0, 1.5], learnable=True, fixed_total=total
         )
         np.testing.assert_allclose(prior.variances, [0.5, 1.0, 1.5], rtol=1e-6)
+
+
+def test_a_learnt_mixture_follows_its_weights() -> None:
+    prior = PRIORS["normal_mixture_learnt"](dtype="float64")
+    locs, variances = np.array([[0.0, 3.0], [-1.0, 2.0]]), np.array([[1, 2], [3, 0.5]])
+    for weight, value in zip(
+        prior.trainable_variables,
+        (locs, np.log(variances), [0.0, np.log(3)]),
+        strict=True,
+    ):
+        weight.assign(value)
+    z = np.random.default_rng(0).normal(size=(20, 2))
+    expected = sum(
+        share * scipy.stats.multivariate_normal(loc, np.diag(variance)).pdf(z)
+        for share, loc, variance in zip((0.25, 0.75), locs, variances, strict=True)
+    )
+    np.testing.assert_allclose(prior.distribution.prob(z), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("num_components", [1, 2, 7])
+def test_a_factorised_mixture_starts_with_mean_0_and_variance_1(
+    num_components: int,
+) -> None:
+    prior = FactorisedMixturePrior(3, num_components, dtype="float64")
+    np.testing.assert_allclose(prior.distribution.mean(), [0.0] * 3, atol=1e-12)
+    np.testing.assert_allclose(prior.distribution.variance(), [1.0] * 3)
+    z = np.linspace(-3, 3, 50)
+    log_prob = prior.distribution.distribution.log_prob(np.stack([z] * 3, -1))
+    distance = np.abs(log_prob - scipy.stats.norm.logpdf(z)[:, None]).max()
+    assert (distance < 1e-12) == (num_components == 1)
+
+
+def test_dimensions_of_a_factorised_mixture_are_learnt_apart() -> None:
+    prior = FactorisedMixturePrior(2, 2, dtype="float64")
+    values = ([[0.0, 3.0], [1.0, -1.0]], [[0.0, 1.0], [-1.0, 2.0]], [[0, 1], [2, 0]])
+    for weight, value in zip(prior.trainable_variables, values, strict=True):
+        weight.assign(value)
+    z = np.random.default_rng(0).normal(size=(20, 2))
+    expected = np.ones(20)
+    for d, (locs, logs, logits) in enumerate(zip(*values, strict=True)):
+        shares = np.exp(logits) / np.sum(np.exp(logits))
+        parts = scipy.stats.norm(locs, np.exp(np.divide(logs, 2)))
+        expected *= parts.pdf(z[:, [d]]) @ shares
+    np.testing.assert_allclose(prior.distribution.prob(z), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("scalar", [True, False])
+def test_samples_of_a_reparameterised_mixture_are_those_of_tfp(scalar: bool) -> None:
+    rng = np.random.default_rng(0)
+    parameters = [tf.constant(rng.normal(size=n)) for n in ([3, 2], [3, 2], [3])]
+    if scalar:
+        parameters[2] = tf.constant(rng.normal(size=[3, 2]))
+    results: list[Any] = []
+    upstream = tf.constant(rng.normal(size=[50, 3] if scalar else [50, 2]))
+    for family in (tfd.MixtureSameFamily, ReparameterisedMixture):
+        with tf.GradientTape() as tape:
+            tape.watch(parameters)
+            locs, logs, logits = parameters
+            parts = tfd.Normal(locs, tf.exp(logs))
+            parts = parts if scalar else tfd.Independent(parts, 1)
+            mixture = family(tfd.Categorical(logits), parts, reparameterize=True)
+            z = mixture.sample(50, seed=[0, 1])
+        results.append([z, *tape.gradient(z, parameters, upstream)])
+    for theirs, ours in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+        assert np.any(ours != 0)
 
 
 def test_prior_is_abstract() -> None:
@@ -272,6 +349,17 @@ BAD: dict[str, tuple[str, Callable[[], Any]]] = {
         )
         for value in (-1.0, np.nan, np.inf, 1e-60, "0.1", None)
     },
+    **{
+        f"components {value!r}": (
+            "FactorisedMixturePrior: num_components must be a whole number >= 1",
+            partial(FactorisedMixturePrior, 2, value),
+        )
+        for value in (0, 1.5, True, None)
+    },
+    "components 10^15": (
+        "of memory that are available; choose smaller sizes",
+        lambda: FactorisedMixturePrior(2, 10**15),
+    ),
     "no distribution": ("expected a distribution", lambda: FixedPrior(3.0)),
     "gamma -0.1": ("must lie in [0, 1]", lambda: SpikeAndSlabPrior(2, gamma=-0.1)),
     "gamma 1.1": ("must lie in [0, 1]", lambda: SpikeAndSlabPrior(2, gamma=1.1)),

@@ -12,6 +12,7 @@ import numpy as np
 
 from tf_decomp.errors import InputError
 from tf_decomp.priors import (
+    FactorisedMixturePrior,
     NormalMixturePrior,
     NormalPrior,
     SpikeAndSlabPrior,
@@ -54,6 +55,15 @@ def _normal_pca(config: Any, x: np.ndarray | None) -> NormalPrior:
     return NormalPrior(config.latent_dim, variances)
 
 
+def _normal_mixture_learnt(config: Any, x: np.ndarray | None) -> NormalMixturePrior:
+    """With modes of variance 1/4 that, taken over seeds, make a standard normal."""
+    rng, shape = (
+        np.random.default_rng(config.seed),
+        (config.num_modes, config.latent_dim),
+    )
+    return NormalMixturePrior(rng.normal(0, 0.75**0.5, shape), 0.25, learnable=True)
+
+
 PRIORS = {
     "normal": Choice(
         "a standard normal prior", lambda config, x: NormalPrior(config.latent_dim)
@@ -88,6 +98,20 @@ PRIORS = {
         "normal-mixture",
         ("mixture_variance",),
         latent_dim=2,
+    ),
+    "normal_mixture_learnt": Choice(
+        "a mixture of {num_modes} normals with learnt means, variances and weights as "
+        "the prior",
+        _normal_mixture_learnt,
+        "learnt normal-mixture",
+        ("num_modes",),
+    ),
+    "factorised_mixture": Choice(
+        "a prior of independent dimensions, each a learnt mixture of {num_modes} "
+        "normals",
+        lambda config, x: FactorisedMixturePrior(config.latent_dim, config.num_modes),
+        "factorised-mixture",
+        ("num_modes",),
     ),
     "spike_and_slab": Choice(
         "a spike-and-slab prior (weight {gamma} on a spike with variance "

@@ -45,6 +45,7 @@ SUBJECTS = {
         "spike_variance",
         "df",
         "mixture_variance",
+        "num_modes",
     ),
     "Posterior q(z|x) and likelihood p(x|z)": (
         "posterior",
@@ -115,6 +116,13 @@ class ExperimentConfig:
     mixture_variance: float = _setting(
         0.03, "Of prior normal_mixture: variance of its four modes.", least=SMALLEST
     )
+    num_modes: int = _setting(
+        10,
+        "Of priors normal_mixture_learnt and, in each dimension, factorised_mixture: "
+        "how many normals.",
+        least=1,
+        most=100_000,
+    )
     posterior: str = _setting("normal", f"q(z|x), one of {', '.join(POSTERIORS)}.")
     likelihood: str = _setting("normal", f"p(x|z), one of {', '.join(LIKELIHOODS)}.")
     latent_dim: int = _setting(2, "Number of latent dimensions.", least=1, most=100_000)
@@ -180,8 +188,14 @@ class ExperimentConfig:
         layers = (*self.hidden, 2 * self.latent_dim)
         weights = sum(before * after for before, after in itertools.pairwise(layers))
         outputs = max(layers) * self.num_samples * self.batch_size
+        modes = "num_modes" in PRIORS[self.prior].settings and self.num_modes
         for count, what, names in (
             (weights, "weights in a network", ("hidden", "latent_dim")),
+            (
+                modes * self.latent_dim * self.batch_size,
+                "numbers in the prior's samples of a step",
+                ("num_modes", "latent_dim", "batch_size"),
+            ),
             (
                 outputs,
                 "outputs of a layer in a step",

@@ -3,15 +3,22 @@
 
 from tf_decomp.priors.base import Prior
 from tf_decomp.priors.fixed import FixedPrior, as_prior
-from tf_decomp.priors.mixtures import NormalMixturePrior, SpikeAndSlabPrior
+from tf_decomp.priors.mixtures import (
+    FactorisedMixturePrior,
+    NormalMixturePrior,
+    ReparameterisedMixture,
+    SpikeAndSlabPrior,
+)
 from tf_decomp.priors.normal import NormalPrior, pca_variances
 from tf_decomp.priors.student_t import StudentTPrior
 
 __all__ = [
+    "FactorisedMixturePrior",
     "FixedPrior",
     "NormalMixturePrior",
     "NormalPrior",
     "Prior",
+    "ReparameterisedMixture",
     "SpikeAndSlabPrior",
     "StudentTPrior",
     "as_prior",
