@@ -38,6 +38,7 @@ from tf_decomp.posteriors import LaplacePosterior, NormalPosterior
 from tf_decomp.priors import (
     FactorisedMixturePrior,
     FixedPrior,
+    IndependentSubspacesPrior,
     NormalMixturePrior,
     NormalPrior,
     Prior,
@@ -99,6 +100,10 @@ PRIORS: dict[str, Callable[..., Prior]] = {
         learnable=True,
     ),
     "factorised_mixture": partial(FactorisedMixturePrior, 2, num_components=3),
+    "independent_subspaces": partial(IndependentSubspacesPrior, [(0, 1)], df=5.0),
+    "independent_subspaces_inf": partial(
+        IndependentSubspacesPrior, [(0, 1)], df=float("inf")
+    ),
     "spike_and_slab": partial(SpikeAndSlabPrior, 2),
     "slab": partial(SpikeAndSlabPrior, 2, gamma=0.0),
     "spike": partial(SpikeAndSlabPrior, 2, gamma=1.0),

@@ -47,6 +47,7 @@ from tf_decomp.posteriors import (
 )
 from tf_decomp.priors import (
     FactorisedMixturePrior,
+    IndependentSubspacesPrior,
     NormalMixturePrior,
     NormalPrior,
     Prior,
@@ -67,6 +68,7 @@ __all__ = [
     "DecompositionVAE",
     "ExperimentConfig",
     "FactorisedMixturePrior",
+    "IndependentSubspacesPrior",
     "InputError",
     "LaplaceLikelihood",
     "LaplacePosterior",

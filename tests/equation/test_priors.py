@@ -2,12 +2,14 @@
 """Priors: densities against SciPy, moments, constructor checks."""
 
 import inspect
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -18,6 +20,7 @@ from tf_decomp.errors import InputError
 from tf_decomp.priors import (
     FactorisedMixturePrior,
     FixedPrior,
+    IndependentSubspacesPrior,
     NormalMixturePrior,
     NormalPrior,
     Prior,
@@ -70,6 +73,8 @@ DENSITIES: dict[str, Callable[..., np.ndarray]] = {
     "normal_mixture_weighted": mixture([[0, 1], [2, -1]], 0.3, [0.25, 0.75]),
     "normal_mixture_learnt": mixture([[0, 1], [2, -1]], 0.3, [0.25, 0.75]),
     "factorised_mixture": product(three_normals),
+    "independent_subspaces": scipy.stats.multivariate_t(np.zeros(2), np.eye(2), 5).pdf,
+    "independent_subspaces_inf": normal(1, 1),
     "spike_and_slab": spike_and_slab,
     "slab": normal(1, 1),
     "spike": normal(0.05, 0.05),
@@ -219,6 +224,42 @@ def test_samples_of_a_reparameterised_mixture_are_those_of_tfp(scalar: bool) -> 
         assert np.any(ours != 0)
 
 
+def test_subspaces_lie_where_their_dimensions_say() -> None:
+    prior = IndependentSubspacesPrior([(3, 0), (4,), (2, 1)], 5.0, dtype="float64")
+    parts = {
+        dims: scipy.stats.multivariate_t(np.zeros(len(dims)), np.eye(len(dims)), 5)
+        for dims in ((3, 0), (4,), (2, 1))
+    }
+    z = np.random.default_rng(0).normal(size=(20, 5)) * [1, 2, 3, 4, 5]
+    expected = sum(t.logpdf(z[:, list(dims)]) for dims, t in parts.items())
+    np.testing.assert_allclose(prior.distribution.log_prob(z), expected, rtol=1e-10)
+    # Samples: magnitudes go together within a group, and are independent between.
+    logs = np.log(np.abs(prior.distribution.sample(20_000, seed=[0, 1])))
+    logs -= logs.mean(0)
+    products = logs[:, :, None] * logs[:, None]
+    for i, j in itertools.combinations(range(5), 2):
+        if any({i, j} <= set(dims) for dims in parts):
+            # Half the logarithm of the same chi-square: trigamma(5/2) / 4.
+            shared = scipy.special.polygamma(1, 2.5) / 4
+            assert_mean_close(products[:, i, j], shared)
+            assert shared > 10 * products[:, i, j].std() / 20_000**0.5
+        else:
+            assert_mean_close(products[:, i, j], 0.0)
+
+
+def test_subspaces_are_the_same_from_every_side_and_not_across_groups() -> None:
+    density = IndependentSubspacesPrior([(0, 2), (1,)], 5.0, dtype="float64")
+    z = np.random.default_rng(0).normal(size=(20, 3))
+    turns = {}
+    for pair in ((0, 2), (0, 1)):
+        rotation = np.eye(3)
+        rotation[np.ix_(pair, pair)] = [[0.6, -0.8], [0.8, 0.6]]
+        turned = density.distribution.log_prob(z @ rotation)
+        turns[pair] = np.abs(turned - density.distribution.log_prob(z)).max()
+    assert turns[0, 2] < 1e-12
+    assert turns[0, 1] > 0.05
+
+
 def test_prior_is_abstract() -> None:
     assert inspect.isabstract(Prior)
 
@@ -236,6 +277,7 @@ def test_as_prior() -> None:
 
 VARIABLE = partial(tfd.MultivariateNormalDiag, scale_diag=[1.0, 1.0])
 MIXTURE: Any = NormalMixturePrior
+SUBSPACES: Any = IndependentSubspacesPrior
 BAD: dict[str, tuple[str, Callable[[], Any]]] = {
     "slab latent_dim 0": ("SpikeAndSlabPrior: latent_", lambda: SpikeAndSlabPrior(0)),
     "t latent_dim 0": ("StudentTPrior: latent_dim", lambda: StudentTPrior(0, 5.0)),
@@ -360,6 +402,44 @@ BAD: dict[str, tuple[str, Callable[[], Any]]] = {
         "of memory that are available; choose smaller sizes",
         lambda: FactorisedMixturePrior(2, 10**15),
     ),
+    **{
+        f"groups {groups!r}": (
+            "IndependentSubspacesPrior: groups must hold each of the dimensions",
+            partial(IndependentSubspacesPrior, groups),
+        )
+        for groups in (
+            [(0, 1), (1,)],
+            [(0, 1), (3,)],
+            [(0, 1), ()],
+            [(1, 2)],
+            [(0, 0)],
+        )
+    },
+    **{
+        f"groups {groups!r}": (
+            "groups must be sequences of",
+            partial(SUBSPACES, groups),
+        )
+        for groups in (None, 3, [1, 2], [range(10**30)])
+    },
+    **{
+        f"groups {groups!r}": (message, partial(SUBSPACES, groups))
+        for groups, message in (
+            ([], "IndependentSubspacesPrior: latent_dim must be"),
+            ([()], "IndependentSubspacesPrior: latent_dim must be"),
+            ([(0, -1)], "a dimension must be a whole number >= 0; received -1"),
+            ([(0, 1.0)], "a dimension must be a whole number >= 0; received 1.0"),
+            (["01"], "a dimension must be a whole number >= 0; received '0'"),
+            ([range(10**16)], "of memory that are available"),
+        )
+    },
+    **{
+        f"subspaces df {df!r}": (
+            "IndependentSubspacesPrior: df must be > 0",
+            partial(SUBSPACES, [(0, 1)], df),
+        )
+        for df in (0.0, -1.0, np.nan, -np.inf, "5", None)
+    },
     "no distribution": ("expected a distribution", lambda: FixedPrior(3.0)),
     "gamma -0.1": ("must lie in [0, 1]", lambda: SpikeAndSlabPrior(2, gamma=-0.1)),
     "gamma 1.1": ("must lie in [0, 1]", lambda: SpikeAndSlabPrior(2, gamma=1.1)),

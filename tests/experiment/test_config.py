@@ -36,6 +36,12 @@ BAD: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"beta": NAN}, ("beta", "nan")),
     ({"beta": INF}, ("beta", "inf")),
     ({"prior": "normal_mixture", "latent_dim": 3}, ("latent_dim=3", "latent_dim=2")),
+    (
+        {"prior": "independent_subspaces", "subspaces": (2, 1), "latent_dim": 4},
+        ("subspaces=2,1", "3 dimensions", "latent_dim=4"),
+    ),
+    ({"prior": "independent_subspaces", "subspaces": ()}, ("subspaces=", "0 dim")),
+    ({"subspaces": (2, 0)}, ("subspaces", "0")),
     ({"num_modes": 0}, ("num_modes", "0")),
     (
         {"prior": "normal_mixture_learnt", "num_modes": 10**5, "batch_size": 501},
@@ -124,6 +130,7 @@ SLIPS: list[dict[str, Any]] = [
 GOOD: list[dict[str, Any]] = [
     {},
     {"df": INF, "prior": "student_t"},
+    {"prior": "independent_subspaces", "subspaces": (3, 1, 2), "latent_dim": 6},
     {"gamma": 0.0, "beta": 0.0},
     {"gamma": 1.0, "alpha": 1e-30, "divergence": "dimensionwise_mmd"},
     {"alpha": 0.0, "divergence": "inclusive_kl"},

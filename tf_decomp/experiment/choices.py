@@ -13,6 +13,7 @@ import numpy as np
 from tf_decomp.errors import InputError
 from tf_decomp.priors import (
     FactorisedMixturePrior,
+    IndependentSubspacesPrior,
     NormalMixturePrior,
     NormalPrior,
     SpikeAndSlabPrior,
@@ -55,13 +56,19 @@ def _normal_pca(config: Any, x: np.ndarray | None) -> NormalPrior:
     return NormalPrior(config.latent_dim, variances)
 
 
+def _independent_subspaces(
+    config: Any, x: np.ndarray | None
+) -> IndependentSubspacesPrior:
+    ends = np.cumsum(config.subspaces)
+    groups = np.split(np.arange(config.latent_dim), ends[:-1])
+    return IndependentSubspacesPrior([group.tolist() for group in groups], config.df)
+
+
 def _normal_mixture_learnt(config: Any, x: np.ndarray | None) -> NormalMixturePrior:
     """With modes of variance 1/4 that, taken over seeds, make a standard normal."""
-    rng, shape = (
-        np.random.default_rng(config.seed),
-        (config.num_modes, config.latent_dim),
-    )
-    return NormalMixturePrior(rng.normal(0, 0.75**0.5, shape), 0.25, learnable=True)
+    shape = (config.num_modes, config.latent_dim)
+    locs = np.random.default_rng(config.seed).normal(0, 0.75**0.5, shape)
+    return NormalMixturePrior(locs.tolist(), 0.25, learnable=True)
 
 
 PRIORS = {
@@ -91,6 +98,13 @@ PRIORS = {
         lambda config, x: StudentTPrior(config.latent_dim, config.df),
         "Student-t",
         ("df",),
+    ),
+    "independent_subspaces": Choice(
+        "a prior of independent groups of {subspaces} dimensions, each with a "
+        "multivariate Student-t with {df} degrees of freedom",
+        _independent_subspaces,
+        "independent-subspaces",
+        ("df", "subspaces"),
     ),
     "normal_mixture": Choice(
         "a mixture of four normals with variance {mixture_variance} as the prior",

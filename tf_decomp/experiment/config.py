@@ -46,6 +46,7 @@ SUBJECTS = {
         "df",
         "mixture_variance",
         "num_modes",
+        "subspaces",
     ),
     "Posterior q(z|x) and likelihood p(x|z)": (
         "posterior",
@@ -109,7 +110,8 @@ class ExperimentConfig:
     )
     df: float = _setting(
         5.0,
-        "Of prior student_t: degrees of freedom; inf: the normal.",
+        "Of priors student_t and independent_subspaces: degrees of freedom; inf: the "
+        "normal.",
         least=SMALLEST,
         most=math.inf,
     )
@@ -120,6 +122,12 @@ class ExperimentConfig:
         10,
         "Of priors normal_mixture_learnt and, in each dimension, factorised_mixture: "
         "how many normals.",
+        least=1,
+        most=100_000,
+    )
+    subspaces: tuple[int, ...] = _setting(
+        (2,),
+        "Of prior independent_subspaces: sizes of the groups of dimensions, in order.",
         least=1,
         most=100_000,
     )
@@ -180,6 +188,12 @@ class ExperimentConfig:
             raise InputError(
                 f"prior={self.prior} has latent_dim={latent_dim}; received "
                 f"latent_dim={self.latent_dim}, set it to {latent_dim}"
+            )
+        total = sum(self.subspaces)
+        if "subspaces" in PRIORS[self.prior].settings and total != self.latent_dim:
+            raise InputError(
+                f"subspaces={_text(self.subspaces)} have {total} dimensions in all; "
+                f"received latent_dim={self.latent_dim}, set one to fit the other"
             )
         self._check_sizes()
 

@@ -11,10 +11,12 @@ from tf_decomp.priors.mixtures import (
 )
 from tf_decomp.priors.normal import NormalPrior, pca_variances
 from tf_decomp.priors.student_t import StudentTPrior
+from tf_decomp.priors.subspaces import IndependentSubspacesPrior
 
 __all__ = [
     "FactorisedMixturePrior",
     "FixedPrior",
+    "IndependentSubspacesPrior",
     "NormalMixturePrior",
     "NormalPrior",
     "Prior",
