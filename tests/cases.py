@@ -44,7 +44,9 @@ from tf_decomp.posteriors import (
     NormalPosterior,
 )
 from tf_decomp.priors import (
+    FactorisedMixturePrior,
     FixedPrior,
+    IndependentSubspacesPrior,
     NormalMixturePrior,
     NormalPrior,
     Prior,
@@ -98,6 +100,18 @@ PRIORS: dict[str, Callable[..., Prior]] = {
     "normal_mixture_weighted": partial(
         NormalMixturePrior, [[0.0, 1.0], [2.0, -1.0]], 0.3, weights=[0.25, 0.75]
     ),
+    "normal_mixture_learnt": partial(
+        NormalMixturePrior,
+        [[0.0, 1.0], [2.0, -1.0]],
+        0.3,
+        weights=[0.25, 0.75],
+        learnable=True,
+    ),
+    "factorised_mixture": partial(FactorisedMixturePrior, 2, num_components=3),
+    "independent_subspaces": partial(IndependentSubspacesPrior, [(0, 1)], df=5.0),
+    "independent_subspaces_inf": partial(
+        IndependentSubspacesPrior, [(0, 1)], df=float("inf")
+    ),
     "spike_and_slab": partial(SpikeAndSlabPrior, 2),
     "slab": partial(SpikeAndSlabPrior, 2, gamma=0.0),
     "spike": partial(SpikeAndSlabPrior, 2, gamma=1.0),
@@ -105,7 +119,14 @@ PRIORS: dict[str, Callable[..., Prior]] = {
     "fixed_normal_tril": _fixed_normal_tril,
     "fixed_mixture": _fixed_mixture,
 }
-LEARNT_PRIORS = ("normal_learnt", "normal_learnt_fixed_total")
+LEARNT_PRIORS = (
+    "normal_learnt",
+    "normal_learnt_fixed_total",
+    "normal_mixture_learnt",
+    "factorised_mixture",
+)
+# The seed alone does not fix their samples' gradients, which are right in expectation.
+IMPLICIT_PRIORS = ("normal_mixture_learnt", "factorised_mixture")
 
 
 # -- heads: make(dtype=...) -> layer of parameters --------------------------------
@@ -365,6 +386,7 @@ FUNCTIONS = {
     "Support": "vae/test_inputs.py",
     "support_of": "vae/test_inputs.py",
     "of_tfp": "equation/test_own_distributions.py",
+    "ReparameterisedMixture": "equation/test_priors.py",
     "pca_variances": "equation/test_priors.py",
     "aggregate_log_prob": "equation/test_divergences.py",
     "aggregate_posterior": "equation/test_posteriors.py",

@@ -57,6 +57,8 @@ from tf_decomp.posteriors import (
     aggregate_posterior,
 )
 from tf_decomp.priors import (
+    FactorisedMixturePrior,
+    IndependentSubspacesPrior,
     NormalMixturePrior,
     NormalPrior,
     Prior,
@@ -78,8 +80,10 @@ __all__ = [
     "Dataset",
     "DecompositionVAE",
     "ExperimentConfig",
+    "FactorisedMixturePrior",
     "FillMissing",
     "FullCovarianceNormalPosterior",
+    "IndependentSubspacesPrior",
     "InputError",
     "LaplaceLikelihood",
     "LaplacePosterior",

@@ -109,6 +109,14 @@ CASES = {
         (9, 5, 1),
         0.005,
     ),
+    "learnt mixture": Case(
+        partial(MLPEncoder, LATENT_DIM, hidden=(4,)),
+        partial(MLPDecoder, DATA_DIM, hidden=(4,)),
+        "normal_mixture_learnt",
+        (DATA_DIM,),
+        (9, 5, 1),
+        0.005,
+    ),
     "own distributions": Case(
         OwnEncoder, OwnDecoder, "normal", (DATA_DIM,), (9, 5, 1), 0.005
     ),
@@ -243,6 +251,7 @@ def test_replicas_add_up_to_the_loss_of_one() -> None:
 PAIRS = [
     *((posterior, name) for posterior in POSTERIORS for name in DIVERGENCES),
     ("functional", "dimensionwise_mmd"),
+    ("learnt mixture", "inclusive_kl"),
     ("own distributions", "inclusive_kl"),
 ]
 

@@ -13,6 +13,7 @@ from cases import (
     DATA_DIM,
     DECODERS,
     ENCODERS,
+    LEARNT_PRIORS,
     PRIORS,
     UserEncoder,
     data,
@@ -100,7 +101,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", PRIORS)
 def test_prior(name: str, path: Path) -> None:
-    key = "dimensionwise_mmd" if "learnt" in name else None
+    key = "dimensionwise_mmd" if name in LEARNT_PRIORS else None
     prior = PRIORS[name]()
     vae = make_vae(prior=prior, divergence=key, alpha=1.0 if key else 0.0)
     check_evaluation(vae, data(7), path)

@@ -18,6 +18,7 @@ from cases import (
     FAMILIES,
     FUNCTIONS,
     LATENT_DIM,
+    LEARNT_PRIORS,
     LIKELIHOODS,
     MODULES,
     POSTERIORS,
@@ -77,7 +78,7 @@ def test_prior(name: str) -> None:
     assert prior.distribution.event_shape == [LATENT_DIM]
     assert prior.distribution.dtype == tf.float32
     assert len(prior.trainable_variables) == len(prior.weights)
-    assert bool(prior.weights) == ("learnt" in name)
+    assert bool(prior.weights) == (name in LEARNT_PRIORS)
     check_log_prob(prior.distribution, [])
 
 

@@ -2,24 +2,29 @@
 """Priors: densities against SciPy, moments, constructor checks."""
 
 import inspect
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
-from cases import LATENT_DIM, LEARNT_PRIORS, MODES, PRIORS
+from cases import LATENT_DIM, MODES, PRIORS
 from monte_carlo import assert_mean_close
 
 from tf_decomp.errors import InputError
 from tf_decomp.priors import (
+    FactorisedMixturePrior,
     FixedPrior,
+    IndependentSubspacesPrior,
     NormalMixturePrior,
     NormalPrior,
     Prior,
+    ReparameterisedMixture,
     SpikeAndSlabPrior,
     StudentTPrior,
     as_prior,
@@ -49,6 +54,13 @@ def spike_and_slab(z: np.ndarray) -> np.ndarray:
     return (0.2 * slab.pdf(z) + 0.8 * spike.pdf(z)).prod(-1)
 
 
+def three_normals(z: np.ndarray) -> np.ndarray:
+    """With variance 1 in all, at the quantiles 1/6, 1/2 and 5/6 of a normal."""
+    place = scipy.stats.norm.ppf(5 / 6)
+    spread = (1 - place**2 * 2 / 3) ** 0.5
+    return sum(scipy.stats.norm(m, spread).pdf(z) / 3 for m in (-place, 0, place))
+
+
 COVARIANCE = [[1.0, 0.5], [0.5, 4.25]]
 DENSITIES: dict[str, Callable[..., np.ndarray]] = {
     "normal": normal(1, 1),
@@ -59,6 +71,10 @@ DENSITIES: dict[str, Callable[..., np.ndarray]] = {
     "student_t_inf": normal(1, 1),
     "normal_mixture": mixture(MODES, 0.03, [0.25] * 4),
     "normal_mixture_weighted": mixture([[0, 1], [2, -1]], 0.3, [0.25, 0.75]),
+    "normal_mixture_learnt": mixture([[0, 1], [2, -1]], 0.3, [0.25, 0.75]),
+    "factorised_mixture": product(three_normals),
+    "independent_subspaces": scipy.stats.multivariate_t(np.zeros(2), np.eye(2), 5).pdf,
+    "independent_subspaces_inf": normal(1, 1),
     "spike_and_slab": spike_and_slab,
     "slab": normal(1, 1),
     "spike": normal(0.05, 0.05),
@@ -123,7 +139,7 @@ def test_infinite_df_samples() -> None:
     assert_mean_close(samples**2, 1.0)
 
 
-@pytest.mark.parametrize("name", LEARNT_PRIORS)
+@pytest.mark.parametrize("name", ["normal_learnt", "normal_learnt_fixed_total"])
 def test_learnt_variances_follow_their_weights(name: str) -> None:
     prior: NormalPrior = PRIORS[name](dtype="float64")
     prior.trainable_variables[0].assign([0.5, -0.25])
@@ -140,6 +156,108 @@ def test_learnt_variances_start_where_they_are_asked_to() -> None:
             3, variances=[0.5, 1.0, 1.5], learnable=True, fixed_total=total
         )
         np.testing.assert_allclose(prior.variances, [0.5, 1.0, 1.5], rtol=1e-6)
+
+
+def test_a_learnt_mixture_follows_its_weights() -> None:
+    prior = PRIORS["normal_mixture_learnt"](dtype="float64")
+    locs, variances = np.array([[0.0, 3.0], [-1.0, 2.0]]), np.array([[1, 2], [3, 0.5]])
+    for weight, value in zip(
+        prior.trainable_variables,
+        (locs, np.log(variances), [0.0, np.log(3)]),
+        strict=True,
+    ):
+        weight.assign(value)
+    z = np.random.default_rng(0).normal(size=(20, 2))
+    expected = sum(
+        share * scipy.stats.multivariate_normal(loc, np.diag(variance)).pdf(z)
+        for share, loc, variance in zip((0.25, 0.75), locs, variances, strict=True)
+    )
+    np.testing.assert_allclose(prior.distribution.prob(z), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("num_components", [1, 2, 7])
+def test_a_factorised_mixture_starts_with_mean_0_and_variance_1(
+    num_components: int,
+) -> None:
+    prior = FactorisedMixturePrior(3, num_components, dtype="float64")
+    np.testing.assert_allclose(prior.distribution.mean(), [0.0] * 3, atol=1e-12)
+    np.testing.assert_allclose(prior.distribution.variance(), [1.0] * 3)
+    z = np.linspace(-3, 3, 50)
+    log_prob = prior.distribution.distribution.log_prob(np.stack([z] * 3, -1))
+    distance = np.abs(log_prob - scipy.stats.norm.logpdf(z)[:, None]).max()
+    assert (distance < 1e-12) == (num_components == 1)
+
+
+def test_dimensions_of_a_factorised_mixture_are_learnt_apart() -> None:
+    prior = FactorisedMixturePrior(2, 2, dtype="float64")
+    values = ([[0.0, 3.0], [1.0, -1.0]], [[0.0, 1.0], [-1.0, 2.0]], [[0, 1], [2, 0]])
+    for weight, value in zip(prior.trainable_variables, values, strict=True):
+        weight.assign(value)
+    z = np.random.default_rng(0).normal(size=(20, 2))
+    expected = np.ones(20)
+    for d, (locs, logs, logits) in enumerate(zip(*values, strict=True)):
+        shares = np.exp(logits) / np.sum(np.exp(logits))
+        parts = scipy.stats.norm(locs, np.exp(np.divide(logs, 2)))
+        expected *= parts.pdf(z[:, [d]]) @ shares
+    np.testing.assert_allclose(prior.distribution.prob(z), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("scalar", [True, False])
+def test_samples_of_a_reparameterised_mixture_are_those_of_tfp(scalar: bool) -> None:
+    rng = np.random.default_rng(0)
+    parameters = [tf.constant(rng.normal(size=n)) for n in ([3, 2], [3, 2], [3])]
+    if scalar:
+        parameters[2] = tf.constant(rng.normal(size=[3, 2]))
+    results: list[Any] = []
+    upstream = tf.constant(rng.normal(size=[50, 3] if scalar else [50, 2]))
+    for family in (tfd.MixtureSameFamily, ReparameterisedMixture):
+        with tf.GradientTape() as tape:
+            tape.watch(parameters)
+            locs, logs, logits = parameters
+            parts = tfd.Normal(locs, tf.exp(logs))
+            parts = parts if scalar else tfd.Independent(parts, 1)
+            mixture = family(tfd.Categorical(logits), parts, reparameterize=True)
+            z = mixture.sample(50, seed=[0, 1])
+        results.append([z, *tape.gradient(z, parameters, upstream)])
+    for theirs, ours in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+        assert np.any(ours != 0)
+
+
+def test_subspaces_lie_where_their_dimensions_say() -> None:
+    prior = IndependentSubspacesPrior([(3, 0), (4,), (2, 1)], 5.0, dtype="float64")
+    parts = {
+        dims: scipy.stats.multivariate_t(np.zeros(len(dims)), np.eye(len(dims)), 5)
+        for dims in ((3, 0), (4,), (2, 1))
+    }
+    z = np.random.default_rng(0).normal(size=(20, 5)) * [1, 2, 3, 4, 5]
+    expected = sum(t.logpdf(z[:, list(dims)]) for dims, t in parts.items())
+    np.testing.assert_allclose(prior.distribution.log_prob(z), expected, rtol=1e-10)
+    # Samples: magnitudes go together within a group, and are independent between.
+    logs = np.log(np.abs(prior.distribution.sample(20_000, seed=[0, 1])))
+    logs -= logs.mean(0)
+    products = logs[:, :, None] * logs[:, None]
+    for i, j in itertools.combinations(range(5), 2):
+        if any({i, j} <= set(dims) for dims in parts):
+            # Half the logarithm of the same chi-square: trigamma(5/2) / 4.
+            shared = scipy.special.polygamma(1, 2.5) / 4
+            assert_mean_close(products[:, i, j], shared)
+            assert shared > 10 * products[:, i, j].std() / 20_000**0.5
+        else:
+            assert_mean_close(products[:, i, j], 0.0)
+
+
+def test_subspaces_are_the_same_from_every_side_and_not_across_groups() -> None:
+    density = IndependentSubspacesPrior([(0, 2), (1,)], 5.0, dtype="float64")
+    z = np.random.default_rng(0).normal(size=(20, 3))
+    turns = {}
+    for pair in ((0, 2), (0, 1)):
+        rotation = np.eye(3)
+        rotation[np.ix_(pair, pair)] = [[0.6, -0.8], [0.8, 0.6]]
+        turned = density.distribution.log_prob(z @ rotation)
+        turns[pair] = np.abs(turned - density.distribution.log_prob(z)).max()
+    assert turns[0, 2] < 1e-12
+    assert turns[0, 1] > 0.05
 
 
 def test_prior_is_abstract() -> None:
@@ -159,6 +277,7 @@ def test_as_prior() -> None:
 
 VARIABLE = partial(tfd.MultivariateNormalDiag, scale_diag=[1.0, 1.0])
 MIXTURE: Any = NormalMixturePrior
+SUBSPACES: Any = IndependentSubspacesPrior
 BAD: dict[str, tuple[str, Callable[[], Any]]] = {
     "slab latent_dim 0": ("SpikeAndSlabPrior: latent_", lambda: SpikeAndSlabPrior(0)),
     "t latent_dim 0": ("StudentTPrior: latent_dim", lambda: StudentTPrior(0, 5.0)),
@@ -271,6 +390,55 @@ BAD: dict[str, tuple[str, Callable[[], Any]]] = {
             partial(SpikeAndSlabPrior, 2, 0.8, value),
         )
         for value in (-1.0, np.nan, np.inf, 1e-60, "0.1", None)
+    },
+    **{
+        f"components {value!r}": (
+            "FactorisedMixturePrior: num_components must be a whole number >= 1",
+            partial(FactorisedMixturePrior, 2, value),
+        )
+        for value in (0, 1.5, True, None)
+    },
+    "components 10^15": (
+        "of memory that are available; choose smaller sizes",
+        lambda: FactorisedMixturePrior(2, 10**15),
+    ),
+    **{
+        f"groups {groups!r}": (
+            "IndependentSubspacesPrior: groups must hold each of the dimensions",
+            partial(IndependentSubspacesPrior, groups),
+        )
+        for groups in (
+            [(0, 1), (1,)],
+            [(0, 1), (3,)],
+            [(0, 1), ()],
+            [(1, 2)],
+            [(0, 0)],
+        )
+    },
+    **{
+        f"groups {groups!r}": (
+            "groups must be sequences of",
+            partial(SUBSPACES, groups),
+        )
+        for groups in (None, 3, [1, 2], [range(10**30)])
+    },
+    **{
+        f"groups {groups!r}": (message, partial(SUBSPACES, groups))
+        for groups, message in (
+            ([], "IndependentSubspacesPrior: latent_dim must be"),
+            ([()], "IndependentSubspacesPrior: latent_dim must be"),
+            ([(0, -1)], "a dimension must be a whole number >= 0; received -1"),
+            ([(0, 1.0)], "a dimension must be a whole number >= 0; received 1.0"),
+            (["01"], "a dimension must be a whole number >= 0; received '0'"),
+            ([range(10**16)], "of memory that are available"),
+        )
+    },
+    **{
+        f"subspaces df {df!r}": (
+            "IndependentSubspacesPrior: df must be > 0",
+            partial(SUBSPACES, [(0, 1)], df),
+        )
+        for df in (0.0, -1.0, np.nan, -np.inf, "5", None)
     },
     "no distribution": ("expected a distribution", lambda: FixedPrior(3.0)),
     "gamma -0.1": ("must lie in [0, 1]", lambda: SpikeAndSlabPrior(2, gamma=-0.1)),

@@ -598,7 +598,9 @@ def test_sentence_of_every_prior(prior: str) -> None:
     assert "trained on 500 examples of dSprites" in text
     assert "beta = 1 weighs KL(q(z|x) ‖ p(z))" in text
     assert "(alpha = 0)" in text
-    assert ("7 degrees of freedom" in text) == (prior == "student_t")
+    assert ("7 degrees of freedom" in text) == (
+        prior in ("student_t", "independent_subspaces")
+    )
     assert "_" not in name_run(ExperimentConfig(prior=prior))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import LEARNT_PRIORS
 from runs import one_line
 
 from tf_decomp import ExperimentConfig, InputError, build_vae
@@ -35,6 +36,17 @@ BAD: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"beta": NAN}, ("beta", "nan")),
     ({"beta": INF}, ("beta", "inf")),
     ({"prior": "normal_mixture", "latent_dim": 3}, ("latent_dim=3", "latent_dim=2")),
+    (
+        {"prior": "independent_subspaces", "subspaces": (2, 1), "latent_dim": 4},
+        ("subspaces=2,1", "3 dimensions", "latent_dim=4"),
+    ),
+    ({"prior": "independent_subspaces", "subspaces": ()}, ("subspaces=", "0 dim")),
+    ({"subspaces": (2, 0)}, ("subspaces", "0")),
+    ({"num_modes": 0}, ("num_modes", "0")),
+    (
+        {"prior": "normal_mixture_learnt", "num_modes": 10**5, "batch_size": 501},
+        ("num_modes=100000", "latent_dim=2", "batch_size=501"),
+    ),
     ({"latent_dim": 0}, ("latent_dim", "0")),
     ({"num_samples": 0}, ("num_samples", "0")),
     ({"epochs": 0}, ("epochs", "0")),
@@ -118,6 +130,7 @@ SLIPS: list[dict[str, Any]] = [
 GOOD: list[dict[str, Any]] = [
     {},
     {"df": INF, "prior": "student_t"},
+    {"prior": "independent_subspaces", "subspaces": (3, 1, 2), "latent_dim": 6},
     {"gamma": 0.0, "beta": 0.0},
     {"gamma": 1.0, "alpha": 1e-30, "divergence": "dimensionwise_mmd"},
     {"alpha": 0.0, "divergence": "inclusive_kl"},
@@ -260,7 +273,7 @@ def test_every_prior_builds(prior: str) -> None:
     assert vae.data_shape == (3,)
     log_prob = vae.prior.distribution.log_prob(np.zeros([5, 2], "float32"))
     assert log_prob.shape == [5]
-    assert bool(vae.prior.trainable_variables) == ("learnt" in prior)
+    assert bool(vae.prior.trainable_variables) == (prior in LEARNT_PRIORS)
 
 
 def test_settings_reach_the_model() -> None:

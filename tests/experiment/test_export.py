@@ -57,7 +57,7 @@ RANDOM = re.compile(r"(?i)random|multinomial|rng|bernoulli|poisson|binomial|trun
 
 
 def mlp_mixture() -> DecompositionVAE:
-    return make_vae(prior=NormalMixturePrior([[0.0, 1.0], [3.0, 0.0]], 0.3))
+    return make_vae(prior=NormalMixturePrior([[0, 1], [3, 0]], 0.3, learnable=True))
 
 
 def laplace_learnt() -> DecompositionVAE:

@@ -19,6 +19,7 @@ from tf_decomp.errors import InputError
 from tf_decomp.networks import MLPEncoder
 from tf_decomp.objectives import objective_terms
 from tf_decomp.priors import (
+    IndependentSubspacesPrior,
     NormalMixturePrior,
     NormalPrior,
     Prior,
@@ -88,6 +89,12 @@ def test_annealed_prior_is_a_density_proportional_to_the_power(
         inside = (1 - 2 * scipy.stats.t.sf(z[-1], new, 0, np.sqrt(5 / new))) ** 2
         # The rule errs by about h^2/12 times the integrand's slope where it is cut.
         tolerance += (1 - inside) * 1e-3
+    if name == "independent_subspaces":
+        # Of a t in the plane, P(|z| > r) = (1 + r^2 / (df scale^2))^(-df / 2); the
+        # square lies between the circles of r and sqrt(2) r.
+        new = beta * 7 - 2
+        outside = (1 + z[-1] ** 2 / 5) ** (-new / 2)
+        inside, tolerance = 1 - outside, tolerance + 0.5 * outside
     assert abs(weights @ values @ weights - inside) < tolerance
     points = tf.constant(np.random.default_rng(0).normal(size=(50, 2)))
     difference = f.log_prob(points) - beta * prior.log_prob(points)
@@ -137,6 +144,27 @@ def test_student_t_stays_student_t(beta: float) -> None:
         lambda t: scipy.stats.t.pdf(t, df) ** beta, -np.inf, np.inf, epsabs=1e-12
     )[0]
     assert abs(f.log_normaliser - 3 * np.log(integral)) < 1e-8
+
+
+@pytest.mark.parametrize("beta", [0.5, 2.0])
+def test_subspaces_stay_subspaces(beta: float) -> None:
+    prior = IndependentSubspacesPrior([(2, 0), (1,)], 5.0, dtype="float64")
+    f = anneal(prior, beta)
+    assert f.method == "closed_form"
+    z = np.random.default_rng(0).normal(size=(20, 3)) * 3
+    pair, single = beta * 7 - 2, beta * 6 - 1
+    expected = scipy.stats.t.logpdf(z[:, 1], single, 0, np.sqrt(5 / single))
+    expected += scipy.stats.multivariate_t([0, 0], np.eye(2) * 5 / pair, pair).logpdf(
+        z[:, [2, 0]]
+    )
+    np.testing.assert_allclose(f.log_prob(z), expected, rtol=1e-10)
+    difference = f.log_prob(z) - beta * prior.distribution.log_prob(z)
+    np.testing.assert_allclose(difference, -f.log_normaliser, atol=1e-9)
+    assert f.sample(5, seed=0).shape == (5, 3)
+    wide = IndependentSubspacesPrior([(2, 0), (1,)], 1.0)
+    with pytest.raises(InputError, match="of 2 dimensions needs beta") as caught:
+        anneal(wide, 0.5)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("beta", [0.5, 4.0])

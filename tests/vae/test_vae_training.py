@@ -15,13 +15,16 @@ from cases import (
     DECODERS,
     ENCODERS,
     FAMILIES,
+    IMPLICIT_PRIORS,
     LATENT_DIM,
+    LEARNT_PRIORS,
     PRIORS,
     UserEncoder,
     data,
     make_vae,
 )
 
+from tf_decomp.divergences import DIVERGENCES
 from tf_decomp.networks import MLPEncoder
 
 tfd = tfp.distributions
@@ -192,7 +195,17 @@ def test_learnt_variances_learn_from_d_alone(prior: str, divergence: str) -> Non
         np.testing.assert_allclose(np.sum(vae.prior.variances), LATENT_DIM, rtol=1e-6)
 
 
-@pytest.mark.parametrize("prior", [name for name in PRIORS if "learnt" not in name])
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+@pytest.mark.parametrize("prior", IMPLICIT_PRIORS)
+def test_learnt_mixtures_learn_from_d_alone(prior: str, divergence: str) -> None:
+    vae = make_vae(prior=PRIORS[prior](), alpha=1.0, beta=0.0, divergence=divergence)
+    start = [weight.numpy() for weight in vae.prior.weights]
+    fit(compiled(vae), X[:8])
+    for weight, before in zip(vae.prior.weights, start, strict=True):
+        assert np.all(np.abs(weight - before) > 1e-7), weight.name
+
+
+@pytest.mark.parametrize("prior", [n for n in PRIORS if n not in LEARNT_PRIORS])
 def test_every_fixed_prior_trains(prior: str) -> None:
     vae = make_vae(prior=PRIORS[prior](), alpha=1.0, divergence="dimensionwise_mmd")
     vae.compile("sgd", run_eagerly=True)

@@ -12,6 +12,8 @@ import numpy as np
 
 from tf_decomp.errors import InputError
 from tf_decomp.priors import (
+    FactorisedMixturePrior,
+    IndependentSubspacesPrior,
     NormalMixturePrior,
     NormalPrior,
     SpikeAndSlabPrior,
@@ -54,6 +56,21 @@ def _normal_pca(config: Any, x: np.ndarray | None) -> NormalPrior:
     return NormalPrior(config.latent_dim, variances)
 
 
+def _independent_subspaces(
+    config: Any, x: np.ndarray | None
+) -> IndependentSubspacesPrior:
+    ends = np.cumsum(config.subspaces)
+    groups = np.split(np.arange(config.latent_dim), ends[:-1])
+    return IndependentSubspacesPrior([group.tolist() for group in groups], config.df)
+
+
+def _normal_mixture_learnt(config: Any, x: np.ndarray | None) -> NormalMixturePrior:
+    """With modes of variance 1/4 that, taken over seeds, make a standard normal."""
+    shape = (config.num_modes, config.latent_dim)
+    locs = np.random.default_rng(config.seed).normal(0, 0.75**0.5, shape)
+    return NormalMixturePrior(locs.tolist(), 0.25, learnable=True)
+
+
 PRIORS = {
     "normal": Choice(
         "a standard normal prior", lambda config, x: NormalPrior(config.latent_dim)
@@ -82,12 +99,33 @@ PRIORS = {
         "Student-t",
         ("df",),
     ),
+    "independent_subspaces": Choice(
+        "a prior of independent groups of {subspaces} dimensions, each with a "
+        "multivariate Student-t with {df} degrees of freedom",
+        _independent_subspaces,
+        "independent-subspaces",
+        ("df", "subspaces"),
+    ),
     "normal_mixture": Choice(
         "a mixture of four normals with variance {mixture_variance} as the prior",
         lambda config, x: NormalMixturePrior(MIXTURE_LOCS, config.mixture_variance),
         "normal-mixture",
         ("mixture_variance",),
         latent_dim=2,
+    ),
+    "normal_mixture_learnt": Choice(
+        "a mixture of {num_modes} normals with learnt means, variances and weights as "
+        "the prior",
+        _normal_mixture_learnt,
+        "learnt normal-mixture",
+        ("num_modes",),
+    ),
+    "factorised_mixture": Choice(
+        "a prior of independent dimensions, each a learnt mixture of {num_modes} "
+        "normals",
+        lambda config, x: FactorisedMixturePrior(config.latent_dim, config.num_modes),
+        "factorised-mixture",
+        ("num_modes",),
     ),
     "spike_and_slab": Choice(
         "a spike-and-slab prior (weight {gamma} on a spike with variance "

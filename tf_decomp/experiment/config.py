@@ -46,6 +46,8 @@ SUBJECTS = {
         "spike_variance",
         "df",
         "mixture_variance",
+        "num_modes",
+        "subspaces",
     ),
     "Posterior q(z|x) and likelihood p(x|z)": (
         "posterior",
@@ -110,12 +112,26 @@ class ExperimentConfig:
     )
     df: float = _setting(
         5.0,
-        "Of prior student_t: degrees of freedom; inf: the normal.",
+        "Of priors student_t and independent_subspaces: degrees of freedom; inf: the "
+        "normal.",
         least=SMALLEST,
         most=math.inf,
     )
     mixture_variance: float = _setting(
         0.03, "Of prior normal_mixture: variance of its four modes.", least=SMALLEST
+    )
+    num_modes: int = _setting(
+        10,
+        "Of priors normal_mixture_learnt and, in each dimension, factorised_mixture: "
+        "how many normals.",
+        least=1,
+        most=100_000,
+    )
+    subspaces: tuple[int, ...] = _setting(
+        (2,),
+        "Of prior independent_subspaces: sizes of the groups of dimensions, in order.",
+        least=1,
+        most=100_000,
     )
     posterior: str = _setting("normal", f"q(z|x), one of {', '.join(POSTERIORS)}.")
     likelihood: str = _setting("normal", f"p(x|z), one of {', '.join(LIKELIHOODS)}.")
@@ -178,6 +194,12 @@ class ExperimentConfig:
                 f"prior={self.prior} has latent_dim={latent_dim}; received "
                 f"latent_dim={self.latent_dim}, set it to {latent_dim}"
             )
+        total = sum(self.subspaces)
+        if "subspaces" in PRIORS[self.prior].settings and total != self.latent_dim:
+            raise InputError(
+                f"subspaces={_text(self.subspaces)} have {total} dimensions in all; "
+                f"received latent_dim={self.latent_dim}, set one to fit the other"
+            )
         self._check_sizes()
 
     def _check_sizes(self) -> None:
@@ -186,8 +208,14 @@ class ExperimentConfig:
         layers = (*self.hidden, head.params_size(self.latent_dim))
         weights = sum(before * after for before, after in itertools.pairwise(layers))
         outputs = max(layers) * self.num_samples * self.batch_size
+        modes = "num_modes" in PRIORS[self.prior].settings and self.num_modes
         for count, what, names in (
             (weights, "weights in a network", ("hidden", "latent_dim")),
+            (
+                modes * self.latent_dim * self.batch_size,
+                "numbers in the prior's samples of a step",
+                ("num_modes", "latent_dim", "batch_size"),
+            ),
             (
                 outputs,
                 "outputs of a layer in a step",

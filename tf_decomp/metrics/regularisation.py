@@ -29,7 +29,7 @@ from tf_decomp.metrics.two_samples import (
     worst_projection,
 )
 from tf_decomp.posteriors import aggregate_log_prob
-from tf_decomp.priors import Prior
+from tf_decomp.priors import Prior, ReparameterisedMixture
 from tf_decomp.sampling import stateless_seed
 from tf_decomp.tracing import compiled
 
@@ -337,7 +337,7 @@ def prior_total_correlation(p: tfd.Distribution, z: tf.Tensor) -> Estimate | Non
         p: Batch shape [], event shape [latent_dim].
         z: [num_samples, latent_dim] its samples.
     """
-    mixture = type(p) is tfd.MixtureSameFamily
+    mixture = type(p) in (tfd.MixtureSameFamily, ReparameterisedMixture)
     each = marginals(p.components_distribution if mixture else p)
     if each is None:
         return None

@@ -3,15 +3,24 @@
 
 from tf_decomp.priors.base import Prior
 from tf_decomp.priors.fixed import FixedPrior, as_prior
-from tf_decomp.priors.mixtures import NormalMixturePrior, SpikeAndSlabPrior
+from tf_decomp.priors.mixtures import (
+    FactorisedMixturePrior,
+    NormalMixturePrior,
+    ReparameterisedMixture,
+    SpikeAndSlabPrior,
+)
 from tf_decomp.priors.normal import NormalPrior, pca_variances
 from tf_decomp.priors.student_t import StudentTPrior
+from tf_decomp.priors.subspaces import IndependentSubspacesPrior
 
 __all__ = [
+    "FactorisedMixturePrior",
     "FixedPrior",
+    "IndependentSubspacesPrior",
     "NormalMixturePrior",
     "NormalPrior",
     "Prior",
+    "ReparameterisedMixture",
     "SpikeAndSlabPrior",
     "StudentTPrior",
     "as_prior",

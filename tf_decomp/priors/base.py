@@ -5,6 +5,7 @@ import abc
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
@@ -44,6 +45,14 @@ class Prior(keras.layers.Layer, abc.ABC):
 
     def _constant(self, value: Any) -> tf.Tensor:
         return tf.constant(value, self.variable_dtype)
+
+    def _learnt(self, name: str, start: np.ndarray) -> keras.Variable:
+        """Adds and returns a weight that starts at the given values."""
+        return self.add_weight(
+            shape=start.shape,
+            initializer=lambda shape, dtype: tf.constant(start, dtype),
+            name=name,
+        )
 
 
 def diagonal_normal(scale: tf.Tensor) -> tfd.Distribution:

@@ -71,11 +71,7 @@ class NormalPrior(Prior):
         }
         self._log_variances = None
         if learnable:
-            self._log_variances = self.add_weight(
-                shape=(latent_dim,),
-                initializer=lambda shape, dtype: tf.constant(np.log(values), dtype),
-                name="log_variances",
-            )
+            self._log_variances = self._learnt("log_variances", np.log(values))
 
     @property
     def variances(self) -> tf.Tensor:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import scipy.special
 import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
 from tf_decomp.priors import Prior, as_prior
-from tf_decomp.sampling import stateless_seed
+from tf_decomp.sampling import of_tfp, stateless_seed
 from tf_decomp.theory.normalisers import (
     expanded_log_normaliser,
     factorised_log_normaliser,
@@ -80,9 +81,10 @@ def anneal(
 ) -> AnnealedPrior:
     """Returns the annealed prior f_beta and log F_beta.
 
-    In closed form for normal, Student-t and Laplace priors; by one-dimensional
-    quadrature for other products; else by quadrature for latent_dim <= 2, by
-    expansion for mixtures of normals to a whole power, and by Monte Carlo.
+    In closed form for normal, Student-t and Laplace priors and independent subspaces;
+    by one-dimensional quadrature for other products; else by quadrature for
+    latent_dim <= 2, by expansion for mixtures of normals to a whole power, and by
+    Monte Carlo.
 
     Args:
         prior: A Prior (learnt ones as they are now), or a distribution of event
@@ -139,6 +141,8 @@ def _closed_form(
     p: tfd.Distribution, beta: float
 ) -> tuple[tfd.Distribution, float] | None:
     """Returns f_beta and log F_beta where p^beta stays in its family."""
+    if _is_subspaces(p):
+        return _anneal_subspaces(p, beta)
     inner: Any = p.distribution if type(p) is tfd.Independent else None
     if type(inner) is tfd.StudentT:
         return _anneal_student_t(p, beta)
@@ -184,9 +188,43 @@ def _anneal_student_t(
     return family, float(logs.sum())
 
 
-def _log_peak(df: tf.Tensor, scale: tf.Tensor) -> np.ndarray:
-    """Returns the log density of a Student-t at its location."""
+def _anneal_subspaces(
+    p: tfd.TransformedDistribution, beta: float
+) -> tuple[tfd.Distribution, float]:
+    """As the Student-t, in each block of d: df' = beta (df + d) - d."""
+    blocks, total = [], 0.0
+    for block in p.distribution.distributions:
+        dims, df, scale = int(block.event_shape[0]), block.df, block.scale.multiplier
+        new_df = beta * (df + dims) - dims
+        if not new_df > 0:
+            raise InputError(
+                f"anneal: a Student-t of {dims} dimensions needs beta (df + {dims}) > "
+                f"{dims}, else p(z)^beta has no finite integral; received "
+                f"beta={beta:g}, df={df:g}"
+            )
+        new_scale = scale * tf.sqrt(df / new_df)
+        operator = tf.linalg.LinearOperatorScaledIdentity(dims, new_scale)
+        blocks.append(type(block)(new_df, block.loc, operator))
+        total += beta * _log_peak(df, scale, dims) - _log_peak(new_df, new_scale, dims)
+    return tfd.TransformedDistribution(tfd.Blockwise(blocks), p.bijector), float(total)
+
+
+def _is_subspaces(p: tfd.Distribution) -> bool:
+    """Returns whether p is as IndependentSubspacesPrior makes it."""
+    permuted = isinstance(p, tfd.TransformedDistribution) and of_tfp(p)
+    if not (permuted and isinstance(p.bijector, tfb.Permute)):
+        return False
+    inner = p.distribution
+    return isinstance(inner, tfd.Blockwise) and all(
+        isinstance(block, tfd.MultivariateStudentTLinearOperator)
+        and isinstance(block.scale, tf.linalg.LinearOperatorScaledIdentity)
+        for block in inner.distributions
+    )
+
+
+def _log_peak(df: tf.Tensor, scale: tf.Tensor, dims: int = 1) -> np.ndarray:
+    """Returns the log density of a Student-t of `dims` dimensions at its location."""
     df, scale = df.numpy().astype(float), scale.numpy().astype(float)
     gammaln = scipy.special.gammaln
-    logs = gammaln((df + 1) / 2) - gammaln(df / 2)
-    return logs - 0.5 * np.log(df * np.pi) - np.log(scale)
+    logs = gammaln((df + dims) / 2) - gammaln(df / 2)
+    return logs - dims * (0.5 * np.log(df * np.pi) + np.log(scale))

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
+from tf_decomp.priors import ReparameterisedMixture
 from tf_decomp.sampling import of_tfp, stateless_seed
 
 # exp(-40) = 4e-18 of the largest value is below float64's rounding.
@@ -214,7 +215,7 @@ def _normal_components(
     p: tfd.Distribution,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Returns weights [k], means [k, d] and covariances [k, d, d]."""
-    if type(p) is tfd.MixtureSameFamily:
+    if type(p) in (tfd.MixtureSameFamily, ReparameterisedMixture):
         parts, weights = [p.components_distribution], p.mixture_distribution
     elif type(p) is tfd.Mixture:
         parts, weights = p.components, p.cat
