@@ -103,15 +103,17 @@ class NormalMixturePrior(Prior):
         }
         if learnable:
             logs = np.full(means.shape, np.log(self._config["variance"]))
-            self._learnt("locs", means)
-            self._learnt("log_variances", logs)
-            self._learnt("logits", np.log(self._config["weights"]))
+            self._parameters = [
+                self._learnt("locs", means),
+                self._learnt("log_variances", logs),
+                self._learnt("logits", np.log(self._config["weights"])),
+            ]
 
     @property
     def distribution(self) -> tfd.Distribution:
         """MixtureSameFamily whose event is the whole vector, not a dimension."""
         if self._config["learnable"]:
-            choice, normals = _parts(self.weights)
+            choice, normals = _parts(self._parameters)
             parts = tfd.Independent(normals, 1)
             return ReparameterisedMixture(choice, parts, reparameterize=True)
         locs = self._constant(self._config["locs"])
@@ -173,14 +175,16 @@ class FactorisedMixturePrior(Prior):
         self._config = {"latent_dim": latent_dim, "num_components": num_components}
         locs = scipy.special.ndtri((np.arange(num_components) + 0.5) / num_components)
         shape = (latent_dim, num_components)
-        self._learnt("locs", np.tile(locs, (latent_dim, 1)))
-        self._learnt("log_variances", np.full(shape, np.log(1 - locs.var())))
-        self._learnt("logits", np.zeros(shape))
+        self._parameters = [
+            self._learnt("locs", np.tile(locs, (latent_dim, 1))),
+            self._learnt("log_variances", np.full(shape, np.log(1 - locs.var()))),
+            self._learnt("logits", np.zeros(shape)),
+        ]
 
     @property
     def distribution(self) -> tfd.Distribution:
         """Independent MixtureSameFamily, a scalar one for each dimension."""
-        parts = _parts(self.weights)
+        parts = _parts(self._parameters)
         return tfd.Independent(ReparameterisedMixture(*parts, reparameterize=True), 1)
 
     def get_config(self) -> dict[str, Any]:
@@ -243,7 +247,7 @@ class SpikeAndSlabPrior(Prior):
         return {**super().get_config(), **self._config}
 
 
-def _parts(weights: list[keras.Variable]) -> tuple[tfd.Categorical, tfd.Normal]:
+def _parts(parameters: list[keras.Variable]) -> tuple[tfd.Categorical, tfd.Normal]:
     """Returns a learnt mixture's choice and normals; variables would not be found."""
-    locs, log_variances, logits = (tf.identity(weight.value) for weight in weights)
+    locs, log_variances, logits = (tf.identity(each.value) for each in parameters)
     return tfd.Categorical(logits), tfd.Normal(locs, tf.exp(log_variances / 2))
