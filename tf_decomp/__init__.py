@@ -51,6 +51,7 @@ from tf_decomp.priors import (
     Prior,
     SpikeAndSlabPrior,
     StudentTPrior,
+    VampPrior,
     pca_variances,
 )
 from tf_decomp.vae import DecompositionVAE
@@ -79,6 +80,7 @@ __all__ = [
     "SpikeAndSlabPrior",
     "Split",
     "StudentTPrior",
+    "VampPrior",
     "aggregate_posterior",
     "build_vae",
     "decomposition_objective",

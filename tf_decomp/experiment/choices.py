@@ -16,6 +16,7 @@ from tf_decomp.priors import (
     NormalPrior,
     SpikeAndSlabPrior,
     StudentTPrior,
+    VampPrior,
     pca_variances,
 )
 
@@ -52,6 +53,19 @@ def _normal_pca(config: Any, x: np.ndarray | None) -> NormalPrior:
         raise InputError("prior=normal_pca takes its variances from data; pass x")
     variances = pca_variances(x, config.latent_dim, seed=config.seed)
     return NormalPrior(config.latent_dim, variances)
+
+
+def _vamp(config: Any, x: np.ndarray | None) -> VampPrior:
+    if x is None:
+        raise InputError("prior=vamp takes its pseudo-inputs from data; pass x")
+    count = config.num_pseudo_inputs
+    if count > len(x):
+        raise InputError(
+            f"num_pseudo_inputs={count} is more than the {len(x)} examples from which "
+            "they are taken; lower it"
+        )
+    rows = np.random.default_rng(config.seed).choice(len(x), count, replace=False)
+    return VampPrior(config.latent_dim, x[np.sort(rows)])
 
 
 PRIORS = {
@@ -97,6 +111,14 @@ PRIORS = {
         ),
         "spike-and-slab",
         ("gamma", "spike_variance"),
+    ),
+    "vamp": Choice(
+        "a VampPrior (a mixture of the encodings of {num_pseudo_inputs} learnt "
+        "pseudo-inputs)",
+        _vamp,
+        "VampPrior",
+        ("num_pseudo_inputs",),
+        takes_data=True,
     ),
 }
 POSTERIORS = {"normal": Choice("normal"), "laplace": Choice("Laplace")}

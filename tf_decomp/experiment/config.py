@@ -45,6 +45,7 @@ SUBJECTS = {
         "spike_variance",
         "df",
         "mixture_variance",
+        "num_pseudo_inputs",
     ),
     "Posterior q(z|x) and likelihood p(x|z)": (
         "posterior",
@@ -114,6 +115,9 @@ class ExperimentConfig:
     )
     mixture_variance: float = _setting(
         0.03, "Of prior normal_mixture: variance of its four modes.", least=SMALLEST
+    )
+    num_pseudo_inputs: int = _setting(
+        50, "Of prior vamp: learnt inputs; it is the mixture of their encodings.", 1
     )
     posterior: str = _setting("normal", f"q(z|x), one of {', '.join(POSTERIORS)}.")
     likelihood: str = _setting("normal", f"p(x|z), one of {', '.join(LIKELIHOODS)}.")

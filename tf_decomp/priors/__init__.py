@@ -6,6 +6,7 @@ from tf_decomp.priors.fixed import FixedPrior, as_prior
 from tf_decomp.priors.mixtures import NormalMixturePrior, SpikeAndSlabPrior
 from tf_decomp.priors.normal import NormalPrior, pca_variances
 from tf_decomp.priors.student_t import StudentTPrior
+from tf_decomp.priors.vamp import VampPrior
 
 __all__ = [
     "FixedPrior",
@@ -14,6 +15,7 @@ __all__ = [
     "Prior",
     "SpikeAndSlabPrior",
     "StudentTPrior",
+    "VampPrior",
     "as_prior",
     "pca_variances",
 ]
