@@ -37,6 +37,8 @@ from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from tf_decomp.posteriors import LaplacePosterior, NormalPosterior
 from tf_decomp.priors import (
     FixedPrior,
+    FlowPrior,
+    HierarchicalPrior,
     NormalMixturePrior,
     NormalPrior,
     Prior,
@@ -116,11 +118,15 @@ PRIORS: dict[str, Callable[..., Prior]] = {
     "slab": partial(SpikeAndSlabPrior, 2, gamma=0.0),
     "spike": partial(SpikeAndSlabPrior, 2, gamma=1.0),
     "vamp_learnt": _vamp,
+    "flow_learnt": partial(FlowPrior, 2, num_couplings=2, hidden=(3,)),
+    "hierarchical_learnt": partial(
+        HierarchicalPrior, {"a": [1], "b": [0]}, {"b": ["a"]}, hidden=(3,)
+    ),
     "fixed_laplace": _fixed_laplace,
     "fixed_normal_tril": _fixed_normal_tril,
     "fixed_mixture": _fixed_mixture,
 }
-LEARNT_PRIORS = ("normal_learnt", "normal_learnt_fixed_total", "vamp_learnt")
+LEARNT_PRIORS = tuple(name for name in PRIORS if "learnt" in name)
 
 
 # -- heads: make(dtype=...) -> layer of parameters --------------------------------

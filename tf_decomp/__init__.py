@@ -46,6 +46,8 @@ from tf_decomp.posteriors import (
     aggregate_posterior,
 )
 from tf_decomp.priors import (
+    FlowPrior,
+    HierarchicalPrior,
     NormalMixturePrior,
     NormalPrior,
     Prior,
@@ -72,6 +74,8 @@ __all__ = [
     "MLPDecoder",
     "MLPEncoder",
     "NormalLikelihood",
+    "FlowPrior",
+    "HierarchicalPrior",
     "NormalMixturePrior",
     "NormalPosterior",
     "NormalPrior",

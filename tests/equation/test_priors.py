@@ -72,6 +72,8 @@ DENSITIES: dict[str, Callable[..., np.ndarray]] = {
     "slab": normal(1, 1),
     "spike": normal(0.05, 0.05),
     "vamp_learnt": vamp,
+    "flow_learnt": normal(1, 1),
+    "hierarchical_learnt": normal(1, 1),
     "fixed_laplace": lambda z: scipy.stats.laplace([0.5, -0.5], 1).pdf(z).prod(-1),
     "fixed_normal_tril": scipy.stats.multivariate_normal([0, 0], COVARIANCE).pdf,
     "fixed_mixture": lambda z: (

@@ -12,6 +12,8 @@ import numpy as np
 
 from tf_decomp.errors import InputError
 from tf_decomp.priors import (
+    FlowPrior,
+    HierarchicalPrior,
     NormalMixturePrior,
     NormalPrior,
     SpikeAndSlabPrior,
@@ -35,6 +37,7 @@ class Choice(NamedTuple):
         short: What a heading calls it, where that is not its name.
         settings: The settings that it uses and others of its table do not.
         latent_dim: The only number of latent dimensions that it has, or None.
+        least_latent_dim: The smallest that it can have.
         takes_data: Whether `build` needs the data.
         unit: Of its values, for divergences.
     """
@@ -44,6 +47,7 @@ class Choice(NamedTuple):
     short: str = ""
     settings: tuple[str, ...] = ()
     latent_dim: int | None = None
+    least_latent_dim: int = 1
     takes_data: bool = False
     unit: str = "nats"
 
@@ -66,6 +70,15 @@ def _vamp(config: Any, x: np.ndarray | None) -> VampPrior:
         )
     rows = np.random.default_rng(config.seed).choice(len(x), count, replace=False)
     return VampPrior(config.latent_dim, x[np.sort(rows)])
+
+
+def _halves(config: Any, x: np.ndarray | None) -> HierarchicalPrior:
+    middle = config.latent_dim // 2
+    groups = {
+        "first": range(middle),
+        "second": range(middle, config.latent_dim),
+    }
+    return HierarchicalPrior(groups, {"second": ["first"]}, config.prior_hidden)
 
 
 PRIORS = {
@@ -119,6 +132,22 @@ PRIORS = {
         "VampPrior",
         ("num_pseudo_inputs",),
         takes_data=True,
+    ),
+    "flow": Choice(
+        "a normalising-flow prior of {num_couplings} affine couplings",
+        lambda config, x: FlowPrior(
+            config.latent_dim, config.num_couplings, config.prior_hidden
+        ),
+        "normalising-flow",
+        ("num_couplings", "prior_hidden"),
+        least_latent_dim=2,
+    ),
+    "hierarchical": Choice(
+        "a hierarchical prior (the second half of the dimensions is normal given the "
+        "first)",
+        _halves,
+        settings=("prior_hidden",),
+        least_latent_dim=2,
     ),
 }
 POSTERIORS = {"normal": Choice("normal"), "laplace": Choice("Laplace")}

@@ -3,6 +3,8 @@
 
 from tf_decomp.priors.base import Prior
 from tf_decomp.priors.fixed import FixedPrior, as_prior
+from tf_decomp.priors.flow import FlowPrior
+from tf_decomp.priors.hierarchical import HierarchicalPrior
 from tf_decomp.priors.mixtures import NormalMixturePrior, SpikeAndSlabPrior
 from tf_decomp.priors.normal import NormalPrior, pca_variances
 from tf_decomp.priors.student_t import StudentTPrior
@@ -10,6 +12,8 @@ from tf_decomp.priors.vamp import VampPrior
 
 __all__ = [
     "FixedPrior",
+    "FlowPrior",
+    "HierarchicalPrior",
     "NormalMixturePrior",
     "NormalPrior",
     "Prior",
