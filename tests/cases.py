@@ -46,12 +46,15 @@ from tf_decomp.posteriors import (
 from tf_decomp.priors import (
     FactorisedMixturePrior,
     FixedPrior,
+    FlowPrior,
+    HierarchicalPrior,
     IndependentSubspacesPrior,
     NormalMixturePrior,
     NormalPrior,
     Prior,
     SpikeAndSlabPrior,
     StudentTPrior,
+    VampPrior,
 )
 from tf_decomp.vae import DecompositionVAE
 
@@ -86,6 +89,27 @@ def _fixed_mixture(dtype: str = "float32") -> Prior:
     return FixedPrior(tfd.Mixture(choice, [narrow, wide]))
 
 
+def case_encoder(dtype: str = "float32") -> keras.Model:
+    """Returns an encoder of numbers of a type, always with the same weights."""
+    kernel = np.random.default_rng(1).normal(0, 0.5, (DATA_DIM, 2 * LATENT_DIM))
+    start = keras.initializers.Constant(kernel)
+    layers = [
+        keras.Input((DATA_DIM,), dtype=dtype),
+        keras.layers.Dense(2 * LATENT_DIM, kernel_initializer=start, dtype=dtype),
+        NormalPosterior(LATENT_DIM, dtype=dtype),
+    ]
+    return keras.Sequential(layers)
+
+
+PSEUDO_INPUTS = np.random.default_rng(0).normal(size=(3, DATA_DIM))
+
+
+def _vamp(dtype: str = "float32") -> Prior:
+    prior = VampPrior(LATENT_DIM, PSEUDO_INPUTS, dtype=dtype)
+    prior.connect(case_encoder(dtype), (DATA_DIM,))
+    return prior
+
+
 MODES = ((0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0))
 PRIORS: dict[str, Callable[..., Prior]] = {
     "normal": partial(NormalPrior, 2),
@@ -115,6 +139,11 @@ PRIORS: dict[str, Callable[..., Prior]] = {
     "spike_and_slab": partial(SpikeAndSlabPrior, 2),
     "slab": partial(SpikeAndSlabPrior, 2, gamma=0.0),
     "spike": partial(SpikeAndSlabPrior, 2, gamma=1.0),
+    "vamp": _vamp,
+    "flow": partial(FlowPrior, 2, num_couplings=2, hidden=(3,)),
+    "hierarchical": partial(
+        HierarchicalPrior, {"a": [1], "b": [0]}, {"b": ["a"]}, hidden=(3,)
+    ),
     "fixed_laplace": _fixed_laplace,
     "fixed_normal_tril": _fixed_normal_tril,
     "fixed_mixture": _fixed_mixture,
@@ -124,6 +153,9 @@ LEARNT_PRIORS = (
     "normal_learnt_fixed_total",
     "normal_mixture_learnt",
     "factorised_mixture",
+    "vamp",
+    "flow",
+    "hierarchical",
 )
 # The seed alone does not fix their samples' gradients, which are right in expectation.
 IMPLICIT_PRIORS = ("normal_mixture_learnt", "factorised_mixture")

@@ -58,12 +58,15 @@ from tf_decomp.posteriors import (
 )
 from tf_decomp.priors import (
     FactorisedMixturePrior,
+    FlowPrior,
+    HierarchicalPrior,
     IndependentSubspacesPrior,
     NormalMixturePrior,
     NormalPrior,
     Prior,
     SpikeAndSlabPrior,
     StudentTPrior,
+    VampPrior,
     pca_variances,
 )
 from tf_decomp.vae import DecompositionVAE
@@ -82,7 +85,9 @@ __all__ = [
     "ExperimentConfig",
     "FactorisedMixturePrior",
     "FillMissing",
+    "FlowPrior",
     "FullCovarianceNormalPosterior",
+    "HierarchicalPrior",
     "IndependentSubspacesPrior",
     "InputError",
     "LaplaceLikelihood",
@@ -100,6 +105,7 @@ __all__ = [
     "SpikeAndSlabPrior",
     "Split",
     "StudentTPrior",
+    "VampPrior",
     "aggregate_posterior",
     "build_vae",
     "decomposition_objective",

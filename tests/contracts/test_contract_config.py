@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-from cases import DECODERS, ENCODERS, LATENT_DIM, PRIORS, make_vae
+from cases import (
+    DATA_DIM,
+    DECODERS,
+    ENCODERS,
+    LATENT_DIM,
+    PRIORS,
+    case_encoder,
+    make_vae,
+)
 
 from tf_decomp.divergences import DIVERGENCES
 from tf_decomp.errors import InputError
@@ -37,6 +45,7 @@ def arguments(config: Any) -> Any:
 def test_prior(name: str) -> None:
     prior = PRIORS[name]()
     again = through_json(prior)
+    again.connect(case_encoder(), (DATA_DIM,))
     assert type(again) is type(prior)
     assert again.get_config() == prior.get_config()
     assert [w.trainable for w in again.weights] == [w.trainable for w in prior.weights]
@@ -49,6 +58,7 @@ def test_prior(name: str) -> None:
 def test_prior_keeps_its_dtype(dtype: str) -> None:
     for make in PRIORS.values():
         again = through_json(make(dtype=dtype))
+        again.connect(case_encoder(dtype), (DATA_DIM,))
         assert again.distribution.dtype == dtype
 
 

@@ -13,7 +13,7 @@ import scipy.special
 import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
-from cases import LATENT_DIM, MODES, PRIORS
+from cases import LATENT_DIM, MODES, PRIORS, PSEUDO_INPUTS, case_encoder
 from monte_carlo import assert_mean_close
 
 from tf_decomp.errors import InputError
@@ -61,6 +61,15 @@ def three_normals(z: np.ndarray) -> np.ndarray:
     return sum(scipy.stats.norm(m, spread).pdf(z) / 3 for m in (-place, 0, place))
 
 
+def vamp(z: np.ndarray) -> np.ndarray:
+    q = case_encoder("float64")(tf.constant(PSEUDO_INPUTS))
+    parts = zip(q.mean().numpy(), q.variance().numpy(), strict=True)
+    return sum(
+        scipy.stats.multivariate_normal(loc, np.diag(var)).pdf(z) / 3
+        for loc, var in parts
+    )
+
+
 COVARIANCE = [[1.0, 0.5], [0.5, 4.25]]
 DENSITIES: dict[str, Callable[..., np.ndarray]] = {
     "normal": normal(1, 1),
@@ -78,6 +87,9 @@ DENSITIES: dict[str, Callable[..., np.ndarray]] = {
     "spike_and_slab": spike_and_slab,
     "slab": normal(1, 1),
     "spike": normal(0.05, 0.05),
+    "vamp": vamp,
+    "flow": normal(1, 1),
+    "hierarchical": normal(1, 1),
     "fixed_laplace": lambda z: scipy.stats.laplace([0.5, -0.5], 1).pdf(z).prod(-1),
     "fixed_normal_tril": scipy.stats.multivariate_normal([0, 0], COVARIANCE).pdf,
     "fixed_mixture": lambda z: (

@@ -266,7 +266,7 @@ def test_settings_are_frozen_and_explained() -> None:
 
 @pytest.mark.parametrize("prior", PRIORS)
 def test_every_prior_builds(prior: str) -> None:
-    x = np.random.default_rng(0).normal(size=(20, 3)).astype("float32")
+    x = np.random.default_rng(0).normal(size=(60, 3)).astype("float32")
     config = ExperimentConfig(prior=prior, hidden=(4,), gamma=0.3, df=7.0)
     vae = build_vae(config, [3], x)
     assert vae.latent_dim == 2

@@ -244,7 +244,8 @@ def test_theorem_1(name: str, posterior: str, float64: None) -> None:
     x = tf.constant(data(20), tf.float64)
     latents = vae.encode(x).sample(3, seed=[0, 1])
     for beta in (0.5, 1.0, 4.0):
-        f = anneal(vae.prior, beta)
+        # Mixtures of Laplace distributions have too many kinks for quadrature.
+        f = anneal(vae.prior, beta, "monte_carlo" if "vamp" in name else "auto")
         # log F_beta cancels: what remains is rounding.
         gap = theorem_1_gap(vae, x, f, latents)
         np.testing.assert_allclose(gap, 0, atol=1e-9)

@@ -13,11 +13,14 @@ import numpy as np
 from tf_decomp.errors import InputError
 from tf_decomp.priors import (
     FactorisedMixturePrior,
+    FlowPrior,
+    HierarchicalPrior,
     IndependentSubspacesPrior,
     NormalMixturePrior,
     NormalPrior,
     SpikeAndSlabPrior,
     StudentTPrior,
+    VampPrior,
     pca_variances,
 )
 
@@ -36,6 +39,7 @@ class Choice(NamedTuple):
         short: What a heading calls it, where that is not its name.
         settings: The settings that it uses and others of its table do not.
         latent_dim: The only number of latent dimensions that it has, or None.
+        least_latent_dim: The smallest that it can have.
         takes_data: Whether `build` needs the data.
         unit: Of its values, for divergences.
     """
@@ -45,6 +49,7 @@ class Choice(NamedTuple):
     short: str = ""
     settings: tuple[str, ...] = ()
     latent_dim: int | None = None
+    least_latent_dim: int = 1
     takes_data: bool = False
     unit: str = "nats"
 
@@ -69,6 +74,28 @@ def _normal_mixture_learnt(config: Any, x: np.ndarray | None) -> NormalMixturePr
     shape = (config.num_modes, config.latent_dim)
     locs = np.random.default_rng(config.seed).normal(0, 0.75**0.5, shape)
     return NormalMixturePrior(locs.tolist(), 0.25, learnable=True)
+
+
+def _vamp(config: Any, x: np.ndarray | None) -> VampPrior:
+    if x is None:
+        raise InputError("prior=vamp takes its pseudo-inputs from data; pass x")
+    count = config.num_pseudo_inputs
+    if count > len(x):
+        raise InputError(
+            f"num_pseudo_inputs={count} is more than the {len(x)} examples from which "
+            "they are taken; lower it"
+        )
+    rows = np.random.default_rng(config.seed).choice(len(x), count, replace=False)
+    return VampPrior(config.latent_dim, x[np.sort(rows)])
+
+
+def _halves(config: Any, x: np.ndarray | None) -> HierarchicalPrior:
+    middle = config.latent_dim // 2
+    groups = {
+        "first": range(middle),
+        "second": range(middle, config.latent_dim),
+    }
+    return HierarchicalPrior(groups, {"second": ["first"]}, config.prior_hidden)
 
 
 PRIORS = {
@@ -135,6 +162,30 @@ PRIORS = {
         ),
         "spike-and-slab",
         ("gamma", "spike_variance"),
+    ),
+    "vamp": Choice(
+        "a VampPrior (a mixture of the encodings of {num_pseudo_inputs} learnt "
+        "pseudo-inputs)",
+        _vamp,
+        "VampPrior",
+        ("num_pseudo_inputs",),
+        takes_data=True,
+    ),
+    "flow": Choice(
+        "a normalising-flow prior of {num_couplings} affine couplings",
+        lambda config, x: FlowPrior(
+            config.latent_dim, config.num_couplings, config.prior_hidden
+        ),
+        "normalising-flow",
+        ("num_couplings", "prior_hidden"),
+        least_latent_dim=2,
+    ),
+    "hierarchical": Choice(
+        "a hierarchical prior (the second half of the dimensions is normal given the "
+        "first)",
+        _halves,
+        settings=("prior_hidden",),
+        least_latent_dim=2,
     ),
 }
 POSTERIORS = {

@@ -48,6 +48,9 @@ SUBJECTS = {
         "mixture_variance",
         "num_modes",
         "subspaces",
+        "num_pseudo_inputs",
+        "num_couplings",
+        "prior_hidden",
     ),
     "Posterior q(z|x) and likelihood p(x|z)": (
         "posterior",
@@ -133,6 +136,18 @@ class ExperimentConfig:
         least=1,
         most=100_000,
     )
+    num_pseudo_inputs: int = _setting(
+        50, "Of prior vamp: learnt inputs; it is the mixture of their encodings.", 1
+    )
+    num_couplings: int = _setting(
+        6, "Of prior flow: affine couplings in a row.", 2, 1000
+    )
+    prior_hidden: tuple[int, ...] = _setting(
+        (64,),
+        "Of priors flow and hierarchical: units of their networks' hidden layers.",
+        least=1,
+        most=10_000,
+    )
     posterior: str = _setting("normal", f"q(z|x), one of {', '.join(POSTERIORS)}.")
     likelihood: str = _setting("normal", f"p(x|z), one of {', '.join(LIKELIHOODS)}.")
     num_classes: int = _setting(
@@ -199,6 +214,12 @@ class ExperimentConfig:
             raise InputError(
                 f"subspaces={_text(self.subspaces)} have {total} dimensions in all; "
                 f"received latent_dim={self.latent_dim}, set one to fit the other"
+            )
+        least = PRIORS[self.prior].least_latent_dim
+        if self.latent_dim < least:
+            raise InputError(
+                f"prior={self.prior} needs latent_dim >= {least}; received "
+                f"latent_dim={self.latent_dim}, raise it"
             )
         self._check_sizes()
 

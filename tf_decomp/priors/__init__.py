@@ -3,6 +3,8 @@
 
 from tf_decomp.priors.base import Prior
 from tf_decomp.priors.fixed import FixedPrior, as_prior
+from tf_decomp.priors.flow import FlowPrior
+from tf_decomp.priors.hierarchical import HierarchicalPrior
 from tf_decomp.priors.mixtures import (
     FactorisedMixturePrior,
     NormalMixturePrior,
@@ -12,10 +14,13 @@ from tf_decomp.priors.mixtures import (
 from tf_decomp.priors.normal import NormalPrior, pca_variances
 from tf_decomp.priors.student_t import StudentTPrior
 from tf_decomp.priors.subspaces import IndependentSubspacesPrior
+from tf_decomp.priors.vamp import VampPrior
 
 __all__ = [
     "FactorisedMixturePrior",
     "FixedPrior",
+    "FlowPrior",
+    "HierarchicalPrior",
     "IndependentSubspacesPrior",
     "NormalMixturePrior",
     "NormalPrior",
@@ -23,6 +28,7 @@ __all__ = [
     "ReparameterisedMixture",
     "SpikeAndSlabPrior",
     "StudentTPrior",
+    "VampPrior",
     "as_prior",
     "pca_variances",
 ]

@@ -2,6 +2,7 @@
 """What every prior is: a Keras layer that owns weights and gives p(z)."""
 
 import abc
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -42,6 +43,24 @@ class Prior(keras.layers.Layer, abc.ABC):
     def latent_dim(self) -> int:
         """Number of latent dimensions."""
         return int(self.distribution.event_shape[0])
+
+    @property
+    def learns(self) -> bool:
+        """Whether p(z), and so its samples, may change as the model trains."""
+        return bool(self.trainable_variables)
+
+    def connect(
+        self, encoder: Callable[..., tfd.Distribution], data_shape: tuple[int, ...]
+    ) -> None:
+        """Takes the encoder of the model whose prior this is; here of no use.
+
+        DecompositionVAE calls it once its networks are built. A prior that keeps the
+        encoder must hide it from Keras, else its weights would count twice.
+
+        Args:
+            encoder: x [n, *data_shape], training -> q(z|x).
+            data_shape: Of one datum.
+        """
 
     def _constant(self, value: Any) -> tf.Tensor:
         return tf.constant(value, self.variable_dtype)

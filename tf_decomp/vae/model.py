@@ -274,7 +274,7 @@ class DecompositionVAE(keras.Model):
         latents = sample_with(everyone, [self.num_samples], batch.noise)
         if with_divergence:
             prior_samples = batch.prior_noise
-            if self.prior.trainable_variables:
+            if self.prior.learns:
                 n = batch.share.global_size
                 prior_samples = sample_with(prior, [n], batch.prior_noise)
             divergence = batch_divergence(
@@ -744,18 +744,20 @@ class DecompositionVAE(keras.Model):
 
     def _build_networks(self) -> tfd.Distribution:
         """Calls both networks once, so that all weights exist and all shapes fit."""
-        latent_dim, prior = self.latent_dim, self.prior.distribution
-        if prior.dtype != self.variable_dtype:
-            raise InputError(
-                f"prior: expected numbers of type {self.variable_dtype}, the model's; "
-                f"received {prior.dtype.name}, convert its parameters"
-            )
+        latent_dim = self.latent_dim
         likelihood = self.decode(np.zeros([1, latent_dim]))
         shape = _check_output("decoder", likelihood, None)
         self._form = DataForm(shape, support_of(likelihood))
         self._encodes_missing = True
         posterior = self.encode(np.zeros([1, *shape]))
         _check_output("encoder", posterior, (latent_dim,))
+        self.prior.connect(self.encoder, shape)
+        dtype = self.prior.distribution.dtype
+        if dtype != self.variable_dtype:
+            raise InputError(
+                f"prior: expected numbers of type {self.variable_dtype}, the model's; "
+                f"received {dtype.name}, convert its parameters"
+            )
         unknown = self.encode(np.full([1, *shape], np.nan)).mean()
         self._encodes_missing = bool(tf.reduce_all(tf.math.is_finite(unknown)))
         missing = self._encodes_missing and leaves_missing_out(likelihood)

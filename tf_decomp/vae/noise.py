@@ -40,7 +40,8 @@ class StepNoise:
     @property
     def is_separable(self) -> bool:
         """Whether all noise can be drawn outside a compiled step."""
-        learnt = [self._prior.distribution] if self._prior.trainable_variables else []
+        sampled = self._samples_prior and self._prior.learns
+        learnt = [self._prior.distribution] if sampled else []
         return all(location_scale(d) is not None for d in [self._posterior, *learnt])
 
     def of_training(self, step: tf.Tensor, n: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -57,7 +58,7 @@ class StepNoise:
         if not self._samples_prior:
             return noise, seed
         prior = self._prior.distribution
-        if self._prior.trainable_variables:
+        if self._prior.learns:
             return noise, draw_noise(prior, [n], seed)
         return noise, prior.sample(n, seed=seed)
 

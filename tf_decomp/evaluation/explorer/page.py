@@ -38,6 +38,7 @@ _MOST_POINTS = 2_000
 _MOST_NUMBERS = 200_000  # of all codes in a page
 _MOST_DATA_BYTES = 2**21  # of the examples in a page, before compression
 _NUM_STARTS = 24
+_MOST_PLACES = 12
 _NUM_PRIOR_SAMPLES = 300
 _KINDS = {
     "image": "images",
@@ -247,7 +248,7 @@ def _places(prior: Prior, samples: np.ndarray) -> list[dict[str, Any]]:
     """Returns where one can go at once: the prior's modes or its centre."""
     distribution = prior.distribution
     if isinstance(distribution, tfd.MixtureSameFamily):
-        modes = distribution.components_distribution.mean().numpy()
+        modes = distribution.components_distribution.mean().numpy()[:_MOST_PLACES]
         named = {f"Mode {k}": mode for k, mode in enumerate(modes, start=1)}
     elif isinstance(prior, SpikeAndSlabPrior):
         named = {"All at the spike": np.zeros(prior.latent_dim)}

@@ -18,7 +18,8 @@ _DATASETS = {
 _GROUPS = {
     "Data": "dataset data_dir image_size max_train_examples max_test_examples",
     "Model": "prior gamma spike_variance df mixture_variance num_modes subspaces "
-    "posterior likelihood num_classes latent_dim hidden batch_norm",
+    "num_pseudo_inputs num_couplings prior_hidden posterior likelihood num_classes "
+    "latent_dim hidden batch_norm",
     "Objective": "alpha beta divergence num_samples",
     "Optimisation": "epochs batch_size learning_rate seed strategy",
 }
