@@ -26,6 +26,8 @@ from tf_decomp.divergences import (
     dimensionwise_mmd_divergence,
     inclusive_kl,
     inclusive_kl_divergence,
+    joint_mmd,
+    joint_mmd_divergence,
     kl_divergence,
 )
 from tf_decomp.likelihoods import (
@@ -280,10 +282,16 @@ def _mmd(posterior: Any, prior: Any, latents: Any, prior_samples: Any) -> Any:
     return dimensionwise_mmd(latents, prior_samples)
 
 
+def _joint_mmd(posterior: Any, prior: Any, latents: Any, prior_samples: Any) -> Any:
+    return joint_mmd(latents, prior_samples)
+
+
 DIVERGENCES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "kl_divergence": (kl_divergence, _kl),
     "inclusive_kl": (inclusive_kl, _inclusive_kl),
     "dimensionwise_mmd": (dimensionwise_mmd, _mmd),
+    "joint_mmd": (joint_mmd, _joint_mmd),
+    "joint_mmd_divergence": (joint_mmd_divergence, joint_mmd_divergence),
     "inclusive_kl_divergence": (inclusive_kl_divergence, inclusive_kl_divergence),
     "dimensionwise_mmd_divergence": (
         dimensionwise_mmd_divergence,

@@ -23,6 +23,7 @@ from tf_decomp.divergences import (
     DIVERGENCES,
     dimensionwise_mmd,
     inclusive_kl,
+    joint_mmd,
     kl_divergence,
 )
 from tf_decomp.errors import InputError
@@ -88,6 +89,7 @@ __all__ = [
     "fashion_mnist",
     "importance_weighted_bound",
     "inclusive_kl",
+    "joint_mmd",
     "kl_divergence",
     "load_dataset",
     "load_encoder",
