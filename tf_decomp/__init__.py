@@ -25,6 +25,7 @@ from tf_decomp.divergences import (
     inclusive_kl,
     joint_mmd,
     kl_divergence,
+    sliced_wasserstein,
 )
 from tf_decomp.errors import InputError
 from tf_decomp.experiment import ExperimentConfig, build_vae, train
@@ -98,6 +99,7 @@ __all__ = [
     "pca_variances",
     "pinwheel",
     "render_dsprites",
+    "sliced_wasserstein",
     "train",
 ]
 

@@ -24,6 +24,7 @@ from tf_decomp.divergences import (
     inclusive_kl,
     joint_mmd,
     kl_divergence,
+    sliced_wasserstein,
 )
 from tf_decomp.errors import InputError
 from tf_decomp.posteriors import aggregate_log_prob, aggregate_posterior, check_points
@@ -357,6 +358,7 @@ def test_adapters_pass_their_arguments_on() -> None:
         "inclusive_kl": inclusive_kl(samples, prior, posterior),
         "dimensionwise_mmd": dimensionwise_mmd(latents, samples),
         "joint_mmd": joint_mmd(latents, samples),
+        "sliced_wasserstein": sliced_wasserstein(latents, samples),
     }
     assert DIVERGENCES.keys() == expected.keys()
     for key, divergence in DIVERGENCES.items():

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.integrate
+import scipy.stats
 import tensorflow as tf
-from monte_carlo import assert_mean_close
+from monte_carlo import assert_gradients, assert_mean_close
 
-from tf_decomp.divergences import dimensionwise_mmd, joint_mmd
+from tf_decomp.divergences import dimensionwise_mmd, joint_mmd, sliced_wasserstein
 from tf_decomp.errors import InputError
 
 SCALES = (0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -109,6 +110,59 @@ def test_joint_mmd_stays_finite_far_out() -> None:
     assert np.all(np.isfinite([value, *np.ravel(tape.gradient(value, x))]))
 
 
+# -- the sliced Wasserstein distance ----------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("dim", [1, 3, 60])
+def test_sliced_wasserstein_of_a_shift_and_of_the_same_points(
+    dim: int, dtype: str
+) -> None:
+    x, shift = normal(50, dim), normal(dim, seed=1)
+    given = tf.constant(x, dtype)
+    # Of orthonormal bases, so exact, where random directions have it on average.
+    moved = tf.constant(np.random.default_rng(2).permutation(x + shift), dtype)
+    rtol = 1e-5 if dtype == "float32" else 1e-12
+    known = np.sum(shift**2) / dim
+    np.testing.assert_allclose(sliced_wasserstein(given, moved), known, rtol=rtol)
+    np.testing.assert_allclose(sliced_wasserstein(moved, given), known, rtol=rtol)
+    same = tf.constant(np.random.default_rng(3).permutation(x), dtype)
+    assert float(sliced_wasserstein(given, same)) < rtol**2
+
+
+def test_sliced_wasserstein_of_one_dimension_is_that_of_scipy() -> None:
+    # Of whole numbers of equal weight W1 = W2^2 where all distances are 0 or 1.
+    x, y = np.random.default_rng(0).integers(2, size=(2, 30, 1)).astype(float)
+    known = scipy.stats.wasserstein_distance(x[:, 0], y[:, 0])
+    assert known > 0
+    got = sliced_wasserstein(tf.constant(x), tf.constant(y))
+    assert float(got) == pytest.approx(known, rel=1e-12)
+
+
+def test_sliced_wasserstein_of_normals() -> None:
+    # In each direction (|s_theta| - 1)^2; of quadratic forms by their own samples.
+    scales, rng, size = np.array([2.0, 1.0, 0.5]), np.random.default_rng(0), 20_000
+    theta = rng.normal(size=(100_000, 3))
+    theta /= np.linalg.norm(theta, axis=1, keepdims=True)
+    known = np.mean((np.linalg.norm(theta * scales, axis=1) - 1) ** 2)
+    x, y = (tf.constant(rng.normal(size=(size, 3)) * s) for s in (scales, 1.0))
+    got = sliced_wasserstein(x, y, num_projections=1500)
+    assert float(got) == pytest.approx(known, rel=0.05)
+
+
+def test_sliced_wasserstein_is_the_same_in_every_call_and_sees_dependence() -> None:
+    x, y = (tf.constant(normal(2000, 2, seed=seed)) for seed in range(2))
+    copied = tf.stack([x[:, 0], x[:, 0]], 1)
+    assert float(sliced_wasserstein(x, y)) == float(sliced_wasserstein(x, y))
+    assert sliced_wasserstein(copied, y) > 20 * sliced_wasserstein(x, y)
+
+
+@pytest.mark.parametrize("size", [1, 6])
+def test_gradients_of_sliced_wasserstein(size: int) -> None:
+    x, y = normal(size, 3), normal(size, 3, seed=1) + 0.5
+    assert_gradients(lambda x, y: -1.7 * sliced_wasserstein(x, y), [x, y])
+
+
 # -- arguments that do not fit ----------------------------------------------------
 
 POINTS = tf.zeros([4, 2])
@@ -124,6 +178,18 @@ BAD: dict[str, tuple[str, Callable[[], Any]]] = {
     "joint_mmd variance": (
         "joint_mmd: variance must be > 0",
         partial(joint_mmd, POINTS, POINTS, variance=0.0),
+    ),
+    "sliced_wasserstein sets": (
+        "sliced_wasserstein: expected x [B, latent_dim] and y [M, latent_dim]",
+        partial(sliced_wasserstein, POINTS, tf.zeros([4, 3])),
+    ),
+    "sliced_wasserstein sizes": (
+        "expected as many points in x as in y; received 4 and 5",
+        partial(sliced_wasserstein, POINTS, tf.zeros([5, 2])),
+    ),
+    "sliced_wasserstein projections": (
+        "num_projections must be a whole number >= 1; received 0",
+        partial(sliced_wasserstein, POINTS, POINTS, num_projections=0),
     ),
 }
 

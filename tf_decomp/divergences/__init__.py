@@ -13,6 +13,10 @@ from tf_decomp.divergences.mmd import (
     joint_mmd,
     joint_mmd_divergence,
 )
+from tf_decomp.divergences.sliced import (
+    sliced_wasserstein,
+    sliced_wasserstein_divergence,
+)
 
 __all__ = [
     "DIVERGENCES",
@@ -24,10 +28,13 @@ __all__ = [
     "joint_mmd",
     "joint_mmd_divergence",
     "kl_divergence",
+    "sliced_wasserstein",
+    "sliced_wasserstein_divergence",
 ]
 
 DIVERGENCES = {
     "inclusive_kl": inclusive_kl_divergence,
     "dimensionwise_mmd": dimensionwise_mmd_divergence,
     "joint_mmd": joint_mmd_divergence,
+    "sliced_wasserstein": sliced_wasserstein_divergence,
 }

@@ -81,10 +81,9 @@ def joint_mmd(
     """
     x, y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
     check_sets("joint_mmd", x, y)
-    unit = (
-        2 * x.shape[1] * check_positive("joint_mmd: variance", variance, x.dtype.name)
-    )
-    numbers = unit * _positive("joint_mmd: scales", scales, x.dtype)
+    variance = check_positive("joint_mmd: variance", variance, x.dtype.name)
+    relative = _positive("joint_mmd: scales", scales, x.dtype)
+    numbers = 2 * x.shape[1] * variance * relative
     return _mmd(x, y, tuple(numbers.tolist()), _square_of_length)
 
 
