@@ -26,7 +26,11 @@ from tf_decomp.divergences import (
     dimensionwise_mmd_divergence,
     inclusive_kl,
     inclusive_kl_divergence,
+    joint_mmd,
+    joint_mmd_divergence,
     kl_divergence,
+    sliced_wasserstein,
+    sliced_wasserstein_divergence,
 )
 from tf_decomp.likelihoods import (
     BernoulliLikelihood,
@@ -389,10 +393,25 @@ def _mmd(posterior: Any, prior: Any, latents: Any, prior_samples: Any) -> Any:
     return dimensionwise_mmd(latents, prior_samples)
 
 
+def _joint_mmd(posterior: Any, prior: Any, latents: Any, prior_samples: Any) -> Any:
+    return joint_mmd(latents, prior_samples)
+
+
+def _sliced(posterior: Any, prior: Any, latents: Any, prior_samples: Any) -> Any:
+    return sliced_wasserstein(latents, prior_samples)
+
+
 DIVERGENCES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "kl_divergence": (kl_divergence, _kl),
     "inclusive_kl": (inclusive_kl, _inclusive_kl),
     "dimensionwise_mmd": (dimensionwise_mmd, _mmd),
+    "joint_mmd": (joint_mmd, _joint_mmd),
+    "joint_mmd_divergence": (joint_mmd_divergence, joint_mmd_divergence),
+    "sliced_wasserstein": (sliced_wasserstein, _sliced),
+    "sliced_wasserstein_divergence": (
+        sliced_wasserstein_divergence,
+        sliced_wasserstein_divergence,
+    ),
     "inclusive_kl_divergence": (inclusive_kl_divergence, inclusive_kl_divergence),
     "dimensionwise_mmd_divergence": (
         dimensionwise_mmd_divergence,

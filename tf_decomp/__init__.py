@@ -23,7 +23,9 @@ from tf_decomp.divergences import (
     DIVERGENCES,
     dimensionwise_mmd,
     inclusive_kl,
+    joint_mmd,
     kl_divergence,
+    sliced_wasserstein,
 )
 from tf_decomp.errors import InputError
 from tf_decomp.experiment import ExperimentConfig, build_vae, train
@@ -115,6 +117,7 @@ __all__ = [
     "fashion_mnist",
     "importance_weighted_bound",
     "inclusive_kl",
+    "joint_mmd",
     "kl_divergence",
     "load_dataset",
     "load_encoder",
@@ -123,6 +126,7 @@ __all__ = [
     "pca_variances",
     "pinwheel",
     "render_dsprites",
+    "sliced_wasserstein",
     "train",
 ]
 

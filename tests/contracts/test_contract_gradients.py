@@ -24,12 +24,13 @@ from monte_carlo import assert_gradients, assert_mean_close, finite_differences
 
 import tf_decomp.divergences
 from tf_decomp.divergences import (
-    aggregate_log_prob,
     dimensionwise_mmd,
     inclusive_kl,
+    joint_mmd,
 )
 from tf_decomp.errors import InputError
 from tf_decomp.likelihoods import support_of
+from tf_decomp.posteriors import aggregate_log_prob
 from tf_decomp.priors import NormalPrior, Prior
 from tf_decomp.sampling import draw_noise, sample_with
 
@@ -153,6 +154,7 @@ ONCE: dict[str, Any] = {
         tfd.MultivariateNormalDiag(loc, tf.ones_like(loc)),
     ),
     "mmd": dimensionwise_mmd,
+    "joint_mmd": joint_mmd,
 }
 
 
@@ -227,9 +229,10 @@ def test_first_derivatives_within_other_tapes(name: str) -> None:
 
 
 @pytest.mark.parametrize("sizes", [(4, 4), (5, 3), (1, 4), (4, 1), (1, 1)])
-def test_dimensionwise_mmd(sizes: tuple[int, int]) -> None:
+@pytest.mark.parametrize("mmd", [dimensionwise_mmd, joint_mmd])
+def test_mmd(mmd: Any, sizes: tuple[int, int]) -> None:
     x, y = normal(sizes[0], 2), normal(sizes[1], 2, seed=1) + 0.5
-    assert_gradients(lambda x, y: -1.7 * dimensionwise_mmd(x, y), [x, y])
+    assert_gradients(lambda x, y: -1.7 * mmd(x, y), [x, y])
 
 
 def values_and_gradients(
@@ -247,6 +250,7 @@ def values_and_gradients(
     ("family", "chunk"),
     [
         ("mmd", 20),
+        ("joint_mmd", 20),
         ("multivariate_normal_diag", 20),
         *(
             pytest.param(family, chunk, marks=pytest.mark.slow)
@@ -260,8 +264,8 @@ def values_and_gradients(
 def test_chunks_change_nothing(
     family: str, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if family == "mmd":
-        function: Any = dimensionwise_mmd
+    if family in ONCE:
+        function: Any = ONCE[family]
         arguments = [normal(7, 2), normal(5, 2, seed=1)]
     else:
         make, parameters = FAMILIES[family]
@@ -274,7 +278,7 @@ def test_chunks_change_nothing(
     expected = values_and_gradients(function, arguments)
     monkeypatch.setattr(tf_decomp.pairwise, "_CHUNK", chunk)
     # The chunk's size is in the traces: trace anew, without waiting for XLA.
-    for module in (tf_decomp.posteriors, tf_decomp.divergences):
+    for module in (tf_decomp.posteriors, tf_decomp.divergences.mmd):
         for name, value in list(vars(module).items()):
             if hasattr(value, "python_function"):
                 fresh = tf.function(value.python_function, reduce_retracing=True)

@@ -20,13 +20,14 @@ from monte_carlo import assert_mean_close, mean_and_error
 
 from tf_decomp.divergences import (
     DIVERGENCES,
-    aggregate_log_prob,
     dimensionwise_mmd,
     inclusive_kl,
+    joint_mmd,
     kl_divergence,
+    sliced_wasserstein,
 )
 from tf_decomp.errors import InputError
-from tf_decomp.posteriors import aggregate_posterior, check_points
+from tf_decomp.posteriors import aggregate_log_prob, aggregate_posterior, check_points
 from tf_decomp.priors import NormalMixturePrior, NormalPrior, StudentTPrior
 
 tfd = tfp.distributions
@@ -356,6 +357,8 @@ def test_adapters_pass_their_arguments_on() -> None:
     expected = {
         "inclusive_kl": inclusive_kl(samples, prior, posterior),
         "dimensionwise_mmd": dimensionwise_mmd(latents, samples),
+        "joint_mmd": joint_mmd(latents, samples),
+        "sliced_wasserstein": sliced_wasserstein(latents, samples),
     }
     assert DIVERGENCES.keys() == expected.keys()
     for key, divergence in DIVERGENCES.items():

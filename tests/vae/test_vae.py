@@ -21,6 +21,7 @@ from cases import (
 from monte_carlo import assert_mean_close, finite_differences
 
 import tf_decomp.vae.whole_set
+from tf_decomp.divergences import DIVERGENCES
 from tf_decomp.errors import InputError
 from tf_decomp.networks import MLPDecoder, MLPEncoder
 from tf_decomp.priors import NormalPrior
@@ -382,8 +383,8 @@ BAD: dict[str, tuple[str, Callable[[], Any]]] = {
     ),
     "no divergence": ("none is given; choose one of", lambda: make_vae(alpha=1.0)),
     "divergence": (
-        "divergence: expected one of ['dimensionwise_mmd', 'inclusive_kl'] or a "
-        "callable; received 'kl'",
+        f"divergence: expected one of {sorted(DIVERGENCES)} or a callable; "
+        "received 'kl'",
         lambda: make_vae(divergence="kl"),
     ),
     "divergence type": ("divergence: expected one of", lambda: make_vae(divergence=3)),

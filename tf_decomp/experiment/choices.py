@@ -208,6 +208,10 @@ DIVERGENCES = {
     "none": Choice("none", lambda config, x: None),
     "inclusive_kl": Choice("the inclusive KL(p(z) ‖ q(z))"),
     "dimensionwise_mmd": Choice("the dimension-wise MMD of q(z) and p(z)", unit=""),
+    "joint_mmd": Choice("the joint MMD of q(z) and p(z)", unit=""),
+    "sliced_wasserstein": Choice(
+        "the squared sliced Wasserstein distance of q(z) and p(z)", unit=""
+    ),
 }
 
 # By setting.

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Divergences: KL(q(z|x) || p(z)), and D(q(z), p(z)) on the aggregate."""
+
+from tf_decomp.divergences.kl import (
+    closed_form_kl,
+    inclusive_kl,
+    inclusive_kl_divergence,
+    kl_divergence,
+)
+from tf_decomp.divergences.mmd import (
+    dimensionwise_mmd,
+    dimensionwise_mmd_divergence,
+    joint_mmd,
+    joint_mmd_divergence,
+)
+from tf_decomp.divergences.sliced import (
+    sliced_wasserstein,
+    sliced_wasserstein_divergence,
+)
+
+__all__ = [
+    "DIVERGENCES",
+    "closed_form_kl",
+    "dimensionwise_mmd",
+    "dimensionwise_mmd_divergence",
+    "inclusive_kl",
+    "inclusive_kl_divergence",
+    "joint_mmd",
+    "joint_mmd_divergence",
+    "kl_divergence",
+    "sliced_wasserstein",
+    "sliced_wasserstein_divergence",
+]
+
+DIVERGENCES = {
+    "inclusive_kl": inclusive_kl_divergence,
+    "dimensionwise_mmd": dimensionwise_mmd_divergence,
+    "joint_mmd": joint_mmd_divergence,
+    "sliced_wasserstein": sliced_wasserstein_divergence,
+}
