@@ -101,6 +101,17 @@ CASES = {
         (9, 5, 1),
         0.005,
     ),
+    **{
+        name: Case(
+            partial(MLPEncoder, LATENT_DIM, hidden=(4,)),
+            partial(MLPDecoder, DATA_DIM, hidden=(4,)),
+            name,
+            (DATA_DIM,),
+            (9, 5, 1),
+            0.005,
+        )
+        for name in ("vamp_learnt", "flow_learnt", "hierarchical_learnt")
+    },
     "own distributions": Case(
         OwnEncoder, OwnDecoder, "normal", (DATA_DIM,), (9, 5, 1), 0.005
     ),
@@ -236,6 +247,9 @@ PAIRS = [
     *((posterior, name) for posterior in POSTERIORS for name in DIVERGENCES),
     ("functional", "dimensionwise_mmd"),
     ("own distributions", "inclusive_kl"),
+    ("vamp_learnt", "inclusive_kl"),
+    ("flow_learnt", "dimensionwise_mmd"),
+    ("hierarchical_learnt", "inclusive_kl"),
 ]
 
 
