@@ -109,14 +109,17 @@ CASES = {
         (9, 5, 1),
         0.005,
     ),
-    "learnt mixture": Case(
-        partial(MLPEncoder, LATENT_DIM, hidden=(4,)),
-        partial(MLPDecoder, DATA_DIM, hidden=(4,)),
-        "normal_mixture_learnt",
-        (DATA_DIM,),
-        (9, 5, 1),
-        0.005,
-    ),
+    **{
+        name: Case(
+            partial(MLPEncoder, LATENT_DIM, hidden=(4,)),
+            partial(MLPDecoder, DATA_DIM, hidden=(4,)),
+            name,
+            (DATA_DIM,),
+            (9, 5, 1),
+            0.005,
+        )
+        for name in ("normal_mixture_learnt", "vamp", "flow", "hierarchical")
+    },
     "own distributions": Case(
         OwnEncoder, OwnDecoder, "normal", (DATA_DIM,), (9, 5, 1), 0.005
     ),
@@ -251,8 +254,11 @@ def test_replicas_add_up_to_the_loss_of_one() -> None:
 PAIRS = [
     *((posterior, name) for posterior in POSTERIORS for name in DIVERGENCES),
     ("functional", "dimensionwise_mmd"),
-    ("learnt mixture", "inclusive_kl"),
+    ("normal_mixture_learnt", "inclusive_kl"),
     ("own distributions", "inclusive_kl"),
+    ("vamp", "inclusive_kl"),
+    ("flow", "dimensionwise_mmd"),
+    ("hierarchical", "inclusive_kl"),
 ]
 
 
