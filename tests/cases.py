@@ -22,8 +22,13 @@ from tf_decomp import (
     sampling,
 )
 from tf_decomp.divergences import (
+    TotalCorrelation,
     dimensionwise_mmd,
     dimensionwise_mmd_divergence,
+    dip_vae_i,
+    dip_vae_i_divergence,
+    dip_vae_ii,
+    dip_vae_ii_divergence,
     inclusive_kl,
     inclusive_kl_divergence,
     joint_mmd,
@@ -401,6 +406,20 @@ def _sliced(posterior: Any, prior: Any, latents: Any, prior_samples: Any) -> Any
     return sliced_wasserstein(latents, prior_samples)
 
 
+def _dip_vae(
+    function: Any, posterior: Any, prior: Any, latents: Any, prior_samples: Any
+) -> Any:
+    return function(posterior)
+
+
+# Of q(z) alone: a prior learns nothing from them.
+WITHOUT_PRIOR = ("dip_vae_i", "dip_vae_ii")
+WITH_SETTINGS = {
+    f"total_correlation_{sampling}": TotalCorrelation(7, sampling)
+    for sampling in ("weighted", "stratified")
+}
+# In the calling form, by the name of their flag.
+CALLABLES = {**divergences.DIVERGENCES, **WITH_SETTINGS}
 DIVERGENCES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "kl_divergence": (kl_divergence, _kl),
     "inclusive_kl": (inclusive_kl, _inclusive_kl),
@@ -412,6 +431,11 @@ DIVERGENCES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
         sliced_wasserstein_divergence,
         sliced_wasserstein_divergence,
     ),
+    **{name: (TotalCorrelation, call) for name, call in WITH_SETTINGS.items()},
+    "dip_vae_i": (dip_vae_i, partial(_dip_vae, dip_vae_i)),
+    "dip_vae_i_divergence": (dip_vae_i_divergence, dip_vae_i_divergence),
+    "dip_vae_ii": (dip_vae_ii, partial(_dip_vae, dip_vae_ii)),
+    "dip_vae_ii_divergence": (dip_vae_ii_divergence, dip_vae_ii_divergence),
     "inclusive_kl_divergence": (inclusive_kl_divergence, inclusive_kl_divergence),
     "dimensionwise_mmd_divergence": (
         dimensionwise_mmd_divergence,

@@ -36,7 +36,7 @@ def map_rows(
     function: Callable[[Any], Any],
     rows: Any,
     numbers_a_row: Any,
-    dtype: tf.DType | None = None,
+    dtype: Any = None,
 ) -> Any:
     """Returns function(rows), called on a few rows at a time.
 
@@ -47,7 +47,7 @@ def map_rows(
         function: Takes and gives what `rows` and the result are, of fewer rows.
         rows: A tensor, or a list of them, [n, ...]; so is the result.
         numbers_a_row: How many numbers one row takes with all others.
-        dtype: Of a result with another structure than `rows`.
+        dtype: Of a result with another structure than `rows`, in that structure.
     """
     n = tf.shape(tf.nest.flatten(rows)[0])[0]
     chunk = numbers_at_once(computing_device())

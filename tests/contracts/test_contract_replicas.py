@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 from cases import (
+    CALLABLES,
     DATA_DIM,
     DECODERS,
     ENCODERS,
@@ -22,7 +23,6 @@ from cases import (
     make_vae,
 )
 
-from tf_decomp.divergences import DIVERGENCES
 from tf_decomp.experiment.strategies import make_strategy
 from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from tf_decomp.vae import DecompositionVAE
@@ -252,7 +252,7 @@ def test_replicas_add_up_to_the_loss_of_one() -> None:
 
 
 PAIRS = [
-    *((posterior, name) for posterior in POSTERIORS for name in DIVERGENCES),
+    *((posterior, name) for posterior in POSTERIORS for name in CALLABLES),
     ("functional", "dimensionwise_mmd"),
     ("normal_mixture_learnt", "inclusive_kl"),
     ("own distributions", "inclusive_kl"),
@@ -266,7 +266,7 @@ PAIRS = [
 @pytest.mark.parametrize(("posterior", "name"), PAIRS)
 def test_two_replicas_give_what_one_gives(posterior: str, name: str) -> None:
     """The moving moments of batch normalisation are among the weights."""
-    case, divergence = CASES[posterior], DIVERGENCES[name]
+    case, divergence = CASES[posterior], CALLABLES[name]
     assert make_strategy("mirrored").num_replicas_in_sync == 2
     one, two = (fit(case, divergence, strategy) for strategy in ("none", "mirrored"))
     scale = max(np.abs(gradient).max() for gradient in one.gradients)

@@ -23,11 +23,13 @@ from cases import (
     MODULES,
     POSTERIORS,
     PRIORS,
+    WITH_SETTINGS,
     family_posterior,
     head_parameters,
 )
 
 import tf_decomp.divergences
+from tf_decomp.errors import InputError
 from tf_decomp.posteriors import aggregate_posterior
 
 tfd = tfp.distributions
@@ -146,6 +148,10 @@ def test_divergence(name: str, family: str) -> None:
     posterior = family_posterior(family)
     prior = PRIORS["spike_and_slab"]().distribution
     latents = posterior.sample(seed=[0, 1])
+    if name in WITH_SETTINGS and "tril" in family:
+        with pytest.raises(InputError, match="posterior of independent dimensions"):
+            WITH_SETTINGS[name](posterior, prior, latents, latents)
+        return
     prior_samples = prior.sample(len(latents), seed=[0, 2])
     value = DIVERGENCES[name][1](posterior, prior, latents, prior_samples)
     assert value.shape == ([len(latents)] if name == "kl_divergence" else [])

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import LEARNT_PRIORS
+from cases import CALLABLES, LEARNT_PRIORS
 from runs import one_line
 
 from tf_decomp import ExperimentConfig, InputError, build_vae
-from tf_decomp.divergences import DIVERGENCES
 from tf_decomp.experiment.choices import CHOICES, PRIORS
 from tf_decomp.networks import LIKELIHOODS, POSTERIORS
 
@@ -29,6 +28,10 @@ BAD: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"divergence": "kl"}, ("divergence", "'kl'", "none", "inclusive_kl")),
     ({"strategy": "tpu"}, ("strategy", "'tpu'", "mirrored")),
     ({"alpha": 1.0}, ("alpha=1.0", "divergence=none", "inclusive_kl")),
+    (
+        {"alpha": 1.0, "divergence": "dip_vae_i", "batch_size": 1},
+        ("batch_size=1", "dip_vae_i", "alpha"),
+    ),
     ({"alpha": -1.0, "divergence": "inclusive_kl"}, ("alpha", "-1.0")),
     ({"alpha": NAN, "divergence": "inclusive_kl"}, ("alpha", "nan")),
     ({"alpha": INF, "divergence": "inclusive_kl"}, ("alpha", "inf")),
@@ -134,6 +137,7 @@ GOOD: list[dict[str, Any]] = [
     {"gamma": 0.0, "beta": 0.0},
     {"gamma": 1.0, "alpha": 1e-30, "divergence": "dimensionwise_mmd"},
     {"alpha": 0.0, "divergence": "inclusive_kl"},
+    {"alpha": 0.0, "divergence": "dip_vae_i", "batch_size": 1},
     {"hidden": ()},
     {"hidden": (64, 32, 16)},
     {"batch_norm": True, "overwrite": True},
@@ -306,6 +310,7 @@ def test_settings_reach_the_model() -> None:
     ("settings", "shape", "named"),
     [
         ({"prior": "normal_pca"}, [3], "pass x"),
+        ({"divergence": "total_correlation_weighted"}, [3], "pass num_data"),
         ({}, [4, 4], "[4, 4]"),
         ({"batch_norm": True}, [20, 16, 1], "20"),
     ],
@@ -319,6 +324,6 @@ def test_data_that_no_network_takes(
 
 
 def test_flags_offer_all_that_the_package_has() -> None:
-    assert CHOICES["divergence"].keys() == {"none", *DIVERGENCES}
+    assert CHOICES["divergence"].keys() == {"none", *CALLABLES}
     assert CHOICES["posterior"].keys() == POSTERIORS.keys()
     assert CHOICES["likelihood"].keys() == LIKELIHOODS.keys()

@@ -13,16 +13,28 @@ from tf_decomp.divergences.mmd import (
     joint_mmd,
     joint_mmd_divergence,
 )
+from tf_decomp.divergences.moments import (
+    dip_vae_i,
+    dip_vae_i_divergence,
+    dip_vae_ii,
+    dip_vae_ii_divergence,
+)
 from tf_decomp.divergences.sliced import (
     sliced_wasserstein,
     sliced_wasserstein_divergence,
 )
+from tf_decomp.divergences.total_correlation import TotalCorrelation
 
 __all__ = [
     "DIVERGENCES",
+    "TotalCorrelation",
     "closed_form_kl",
     "dimensionwise_mmd",
     "dimensionwise_mmd_divergence",
+    "dip_vae_i",
+    "dip_vae_i_divergence",
+    "dip_vae_ii",
+    "dip_vae_ii_divergence",
     "inclusive_kl",
     "inclusive_kl_divergence",
     "joint_mmd",
@@ -32,9 +44,12 @@ __all__ = [
     "sliced_wasserstein_divergence",
 ]
 
+# Those that need nothing but their arguments.
 DIVERGENCES = {
     "inclusive_kl": inclusive_kl_divergence,
     "dimensionwise_mmd": dimensionwise_mmd_divergence,
     "joint_mmd": joint_mmd_divergence,
     "sliced_wasserstein": sliced_wasserstein_divergence,
+    "dip_vae_i": dip_vae_i_divergence,
+    "dip_vae_ii": dip_vae_ii_divergence,
 }

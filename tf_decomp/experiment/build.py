@@ -40,7 +40,10 @@ def build_dataset(config: ExperimentConfig) -> Dataset:
 
 
 def build_vae(
-    config: ExperimentConfig, data_shape: Sequence[int], x: np.ndarray | None = None
+    config: ExperimentConfig,
+    data_shape: Sequence[int],
+    x: np.ndarray | None = None,
+    num_data: int | None = None,
 ) -> DecompositionVAE:
     """Returns the model of a run, not compiled.
 
@@ -49,19 +52,30 @@ def build_vae(
         data_shape: Shape of one datum: [dim] takes multilayer perceptrons, [height,
             width, channels] convolutional networks.
         x: [n, *data_shape] training data, which the prior normal_pca needs.
+        num_data: How many training data there are, which the total correlations need;
+            None takes x for all of them.
 
     Raises:
-        InputError: The shape is neither, or does not fit the networks; or normal_pca
-            has no data.
+        InputError: The shape is neither, or does not fit the networks; or a part has
+            no data, or not their number, that it needs.
 
     Example:
         >>> build_vae(ExperimentConfig(latent_dim=2), data_shape=[2])
     """
+    if num_data is None and x is not None:
+        num_data = len(x)
     parts: dict[str, Any] = {}
     for setting, table in CHOICES.items():
         name = getattr(config, setting)
-        build = table[name].build
-        parts[setting] = name if build is None else build(config, x)
+        build, of_size = table[name].build, table[name].of_size
+        if of_size is None:
+            parts[setting] = name if build is None else build(config, x)
+        elif num_data is None:
+            raise InputError(
+                f"{setting}={name} needs the number of training data; pass num_data"
+            )
+        else:
+            parts[setting] = of_size(num_data)
     posterior, likelihood = parts["posterior"], parts["likelihood"]
     return DecompositionVAE(
         *_build_networks(config, data_shape, posterior, likelihood),

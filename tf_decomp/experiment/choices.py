@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tf_decomp.divergences import TotalCorrelation
 from tf_decomp.errors import InputError
 from tf_decomp.priors import (
     FactorisedMixturePrior,
@@ -41,7 +42,10 @@ class Choice(NamedTuple):
         latent_dim: The only number of latent dimensions that it has, or None.
         least_latent_dim: The smallest that it can have.
         takes_data: Whether `build` needs the data.
+        of_size: In place of `build` where the number of training data is needed, which
+            it takes.
         unit: Of its values, for divergences.
+        least_batch: The smallest batch of which there is such a divergence.
     """
 
     title: str
@@ -51,7 +55,9 @@ class Choice(NamedTuple):
     latent_dim: int | None = None
     least_latent_dim: int = 1
     takes_data: bool = False
+    of_size: Callable[[int], Any] | None = None
     unit: str = "nats"
+    least_batch: int = 1
 
 
 def _normal_pca(config: Any, x: np.ndarray | None) -> NormalPrior:
@@ -208,9 +214,29 @@ DIVERGENCES = {
     "none": Choice("none", lambda config, x: None),
     "inclusive_kl": Choice("the inclusive KL(p(z) ‖ q(z))"),
     "dimensionwise_mmd": Choice("the dimension-wise MMD of q(z) and p(z)", unit=""),
-    "joint_mmd": Choice("the joint MMD of q(z) and p(z)", unit=""),
+    "joint_mmd": Choice("the joint MMD of q(z) and p(z)", unit="", least_batch=2),
     "sliced_wasserstein": Choice(
         "the squared sliced Wasserstein distance of q(z) and p(z)", unit=""
+    ),
+    "dip_vae_i": Choice(
+        "the distance of the covariance of the encodings' means from the identity",
+        unit="",
+        least_batch=2,
+    ),
+    "dip_vae_ii": Choice(
+        "the distance of the covariance of q(z) from the identity",
+        unit="",
+        least_batch=2,
+    ),
+    "total_correlation_weighted": Choice(
+        "the total correlation of q(z), by minibatch-weighted sampling",
+        of_size=lambda n: TotalCorrelation(n, "weighted"),
+        least_batch=2,
+    ),
+    "total_correlation_stratified": Choice(
+        "the total correlation of q(z), by minibatch-stratified sampling",
+        of_size=lambda n: TotalCorrelation(n, "stratified"),
+        least_batch=2,
     ),
 }
 

@@ -203,6 +203,15 @@ class ExperimentConfig:
                 f"alpha={self.alpha} weighs a divergence, but divergence=none; "
                 f"set divergence to {others}, or alpha to 0"
             )
+        if (
+            self.alpha > 0
+            and self.batch_size < DIVERGENCES[self.divergence].least_batch
+        ):
+            raise InputError(
+                f"batch_size={self.batch_size}: divergence={self.divergence} compares "
+                "the encodings of a batch with each other; raise batch_size, or set "
+                "alpha to 0"
+            )
         latent_dim = PRIORS[self.prior].latent_dim
         if latent_dim not in (None, self.latent_dim):
             raise InputError(

@@ -72,7 +72,10 @@ def train(config: ExperimentConfig) -> dict[str, Any]:
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
         vae = build_vae(
-            config, dataset.train.data_shape, _prior_examples(dataset.train, config)
+            config,
+            dataset.train.data_shape,
+            _prior_examples(dataset.train, config),
+            len(dataset.train.x),
         )
         vae.compile(keras.optimizers.Adam(config.learning_rate, amsgrad=True))
         state = RunState(vae, files, config)
