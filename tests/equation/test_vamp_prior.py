@@ -166,7 +166,13 @@ def few() -> Any:
     return build_vae(config, [DATA_DIM], data(20))
 
 
+def two_models() -> Any:
+    prior = VampPrior(LATENT_DIM, START)
+    return [make_vae(prior=prior) for _ in range(2)]
+
+
 BAD: dict[str, tuple[str, Any]] = {
+    "two models": ("make a VampPrior for each model", two_models),
     "alone": ("make a DecompositionVAE", lambda: VampPrior(2, START).distribution),
     "rank": ("must be finite numbers", lambda: VampPrior(2, np.zeros(3))),
     "none": ("must be finite numbers", lambda: VampPrior(2, np.zeros([0, 3]))),

@@ -21,10 +21,10 @@ class VampPrior(Prior):
     """p(z) = (1/K) sum_k q(z|u_k), of K learnt pseudo-inputs u_k: Tomczak & Welling.
 
     From "VAE with a VampPrior" (2018). q is the encoder of the model whose prior this
-    is, which DecompositionVAE hands over when it is made; of two models, the later
-    one's. The encoder then learns through the prior too, but its weights are the
-    model's alone. Pseudo-inputs are encoded as in evaluation (moving averages of batch
-    normalisation, no dropout), in training too: p(z) depends on weights alone.
+    is, which DecompositionVAE hands over when it is made. The encoder then learns
+    through the prior too, but its weights are the model's alone. Pseudo-inputs are
+    encoded as in evaluation (moving averages of batch normalisation, no dropout), in
+    training too: p(z) depends on weights alone.
 
     A mixture component is a posterior of any family. Samples have the exact gradient
     of the component that was chosen; its choice depends on no weight.
@@ -36,8 +36,9 @@ class VampPrior(Prior):
 
     Raises:
         InputError: `latent_dim` is no whole number >= 1, `pseudo_inputs` is no finite
-            array of one or more data, the data have another shape, or `distribution` is
-            asked for before there is an encoder.
+            array of one or more data, the data have another shape, a second model is
+            made with this prior, or `distribution` is asked for before there is an
+            encoder.
 
     Example:
         >>> prior = VampPrior(2, pseudo_inputs=x[:50])
@@ -65,6 +66,7 @@ class VampPrior(Prior):
             name="pseudo_inputs",
         )
         self._encode: Callable[[tf.Tensor], tfd.Distribution] | None = None
+        self._encoder_id: int | None = None
 
     @property
     def latent_dim(self) -> int:
@@ -101,8 +103,14 @@ class VampPrior(Prior):
             data_shape: Of one datum.
 
         Raises:
-            InputError: The pseudo-inputs have another shape.
+            InputError: The pseudo-inputs have another shape, or this prior is
+                another model's.
         """
+        if self._encoder_id not in (None, id(encoder)):
+            raise InputError(
+                "VampPrior: expected a prior of this model alone; received one that "
+                "has the encoder of another; make a VampPrior for each model"
+            )
         shape = tuple(self._pseudo_inputs.shape[1:])
         if shape != tuple(data_shape):
             raise InputError(
@@ -112,6 +120,7 @@ class VampPrior(Prior):
             )
         # Keras and TensorFlow do not look into a function for layers.
         self._encode = lambda x: encoder(x, training=False)
+        self._encoder_id = id(encoder)  # the function keeps it alive
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments, the pseudo-inputs as they were at the start."""
