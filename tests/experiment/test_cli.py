@@ -332,7 +332,7 @@ def test_a_row_is_all_that_a_new_choice_needs(
     tables = tabulate_settings(config)
     assert ("df", "7.0", True) in tables["Model"]
     assert ("gamma", "0.8", False) in tables["Model"]
-    assert_one_line(command("train.py", "--prior=wider"), "train.py", "slab, wide;")
+    assert_one_line(command("train.py", "--prior=wider"), "train.py", ", wide; ")
 
 
 # -- mistakes ---------------------------------------------------------------------

@@ -173,7 +173,7 @@ PRIORS = {
         "a VampPrior (a mixture of the encodings of {num_pseudo_inputs} learnt "
         "pseudo-inputs)",
         _vamp,
-        "VampPrior",
+        "Vamp",
         ("num_pseudo_inputs",),
         takes_data=True,
     ),
