@@ -29,6 +29,8 @@ from tf_decomp.divergences import (
     dip_vae_i_divergence,
     dip_vae_ii,
     dip_vae_ii_divergence,
+    hausdorff_support,
+    hausdorff_support_divergence,
     inclusive_kl,
     inclusive_kl_divergence,
     joint_mmd,
@@ -406,6 +408,10 @@ def _sliced(posterior: Any, prior: Any, latents: Any, prior_samples: Any) -> Any
     return sliced_wasserstein(latents, prior_samples)
 
 
+def _support(posterior: Any, prior: Any, latents: Any, prior_samples: Any) -> Any:
+    return hausdorff_support(latents)
+
+
 def _dip_vae(
     function: Any, posterior: Any, prior: Any, latents: Any, prior_samples: Any
 ) -> Any:
@@ -413,7 +419,7 @@ def _dip_vae(
 
 
 # Of q(z) alone: a prior learns nothing from them.
-WITHOUT_PRIOR = ("dip_vae_i", "dip_vae_ii")
+WITHOUT_PRIOR = ("dip_vae_i", "dip_vae_ii", "hausdorff_support")
 WITH_SETTINGS = {
     f"total_correlation_{sampling}": TotalCorrelation(7, sampling)
     for sampling in ("weighted", "stratified")
@@ -432,6 +438,11 @@ DIVERGENCES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
         sliced_wasserstein_divergence,
     ),
     **{name: (TotalCorrelation, call) for name, call in WITH_SETTINGS.items()},
+    "hausdorff_support": (hausdorff_support, _support),
+    "hausdorff_support_divergence": (
+        hausdorff_support_divergence,
+        hausdorff_support_divergence,
+    ),
     "dip_vae_i": (dip_vae_i, partial(_dip_vae, dip_vae_i)),
     "dip_vae_i_divergence": (dip_vae_i_divergence, dip_vae_i_divergence),
     "dip_vae_ii": (dip_vae_ii, partial(_dip_vae, dip_vae_ii)),

@@ -20,6 +20,7 @@ from absl import app, flags, logging
 
 from tf_decomp.checks import check_file
 from tf_decomp.errors import InputError, NonFiniteLoss
+from tf_decomp.experiment.choices import OBJECTIVES
 from tf_decomp.experiment.config import (
     DEFAULTS,
     SUBJECTS,
@@ -30,7 +31,7 @@ from tf_decomp.experiment.config import (
 from tf_decomp.files import read_text
 
 INTERRUPTED = "interrupted; the same command continues"
-_CONFIG = "config"
+_CONFIG, _OBJECTIVE = "config", "objective"
 _HELP = {"--help", "-help", "-h"}
 _INDENT = 32  # of help texts
 _LONGEST = 1_000  # line
@@ -63,9 +64,14 @@ _DEFINE = {
 
 
 def define_config_flags() -> None:
-    """Makes a flag of every field of ExperimentConfig, and --config."""
+    """Makes a flag of every field of ExperimentConfig, --config and --objective."""
     configs = f"Settings of the paper: {', '.join(shipped_configs())}. Later flags win."
-    define_flags("Settings of an experiment", **{_CONFIG: ("", configs)})
+    objectives = (
+        f"Sets divergence, alpha and beta, one of {', '.join(OBJECTIVES)}. Flags for "
+        "alpha and beta win."
+    )
+    presets = {_CONFIG: ("", configs), _OBJECTIVE: ("", objectives)}
+    define_flags("Settings of an experiment", **presets)
     fields = {field.name: field for field in dataclasses.fields(ExperimentConfig)}
     for subject, names in SUBJECTS.items():
         ours = [fields[name] for name in names]
@@ -106,11 +112,17 @@ def config_from_flags(**changes: Any) -> ExperimentConfig:
     Raises:
         InputError: A value is not usable.
     """
-    values: dict[str, Any] = {}
+    objective, values = flags.FLAGS[_OBJECTIVE].value, {}
     for name in DEFAULTS:
-        value = flags.FLAGS[name].value
+        flag = flags.FLAGS[name]
+        if objective and flag.using_default_value:
+            continue
+        value = flag.value
         values[name] = _joined(name, value) if isinstance(value, list) else value
-    return ExperimentConfig(**{**values, **changes})
+    settings: dict[str, Any] = {**values, **changes}
+    if objective:
+        return ExperimentConfig.from_objective(objective, **settings)
+    return ExperimentConfig(**settings)
 
 
 def path_from_flag(name: str) -> Path:
@@ -133,14 +145,17 @@ def announce(config: ExperimentConfig) -> None:
     Args:
         config: The settings.
     """
+    objective = flags.FLAGS[_OBJECTIVE].value
     weights = f"alpha {config.alpha:g}, beta {config.beta:g}"
+    if objective:
+        weights = f"{OBJECTIVES[objective].title} with {weights}"
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     print(
         f"{config.dataset}: {config.prior} prior, {weights}, {epochs} in batches of "
         f"{config.batch_size}; files go to {config.output_dir}",
         flush=True,
     )
-    if all(flags.FLAGS[name].using_default_value for name in DEFAULTS):
+    if all(flags.FLAGS[n].using_default_value for n in (*DEFAULTS, _OBJECTIVE)):
         print(
             "No flags were given, so these are the defaults; the paper's settings are "
             f"--config={', --config='.join(shipped_configs())}; --help lists all flags",

@@ -11,8 +11,14 @@ import scipy.integrate
 import scipy.stats
 import tensorflow as tf
 from monte_carlo import assert_gradients, assert_mean_close
+from scipy.spatial.distance import directed_hausdorff
 
-from tf_decomp.divergences import dimensionwise_mmd, joint_mmd, sliced_wasserstein
+from tf_decomp.divergences import (
+    dimensionwise_mmd,
+    hausdorff_support,
+    joint_mmd,
+    sliced_wasserstein,
+)
 from tf_decomp.errors import InputError
 
 SCALES = (0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -163,6 +169,70 @@ def test_gradients_of_sliced_wasserstein(size: int) -> None:
     assert_gradients(lambda x, y: -1.7 * sliced_wasserstein(x, y), [x, y])
 
 
+# -- the factorised support -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("points", "known"),
+    [
+        # The missing corners (0, 4) and (3, 0) are 3 from the nearest point.
+        ([[0, 0], [3, 4]], 3.0),
+        # A full grid lacks nothing, however often its points come.
+        ([[0, 0], [0, 1], [2, 0], [2, 1], [2, 1]], 0.0),
+        # An L: (5, 5) is 5 from (5, 0) and from (0, 5).
+        ([[0, 0], [5, 0], [0, 5]], 5.0),
+        # (1, 0): between (0, 0) and (1, 1); (2, 0) is 2^0.5 from (1, 1).
+        ([[0, 0], [1, 1], [2, 2]], 2**0.5),
+        # The pairs (0, 1), (0, 2), (1, 2) of one diagonal: 1, 1 and 1.
+        ([[0, 0, 0], [1, 1, 1]], 3.0),
+        ([[1.5, 2.5]], 0.0),
+        ([[1.0], [2.0]], 0.0),
+    ],
+)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_support_worked_out_by_hand(points: Any, known: float, dtype: str) -> None:
+    got = hausdorff_support(tf.constant(points, dtype))
+    assert got.dtype == dtype
+    assert float(got) == pytest.approx(known, rel=1e-6)
+
+
+def test_support_is_that_of_scipy() -> None:
+    z = normal(17, 3)
+    known = 0.0
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        product = np.stack(np.meshgrid(z[:, i], z[:, j]), -1).reshape(-1, 2)
+        known += directed_hausdorff(product, z[:, [i, j]])[0]
+        # The other direction, from a subset, is 0.
+        assert directed_hausdorff(z[:, [i, j]], product)[0] == 0
+    assert float(hausdorff_support(tf.constant(z))) == pytest.approx(known, rel=1e-12)
+
+
+def test_support_lets_dimensions_be_correlated_and_falls_with_the_batch() -> None:
+    rng, means = np.random.default_rng(0), []
+    for size in (50, 400):
+        draws = []
+        for _ in range(20):
+            u = rng.uniform(size=(size, 2))
+            # Half of the data on a strip about the diagonal: the square is still full.
+            on_strip = np.arange(size) % 2 == 0
+            u[on_strip, 1] = np.clip(u[on_strip, 0] + 0.05 * u[on_strip, 1], 0, 1)
+            strip = np.stack([u[:, 0], u[:, 0]], 1)
+            draws.append([hausdorff_support(tf.constant(z)) for z in (u, strip)])
+        means.append(np.mean(draws, axis=0))
+    assert means[1][0] < 0.5 * means[0][0]
+    assert means[1][1] > 0.6  # of a diagonal it tends to 0.5^0.5
+
+
+def test_gradients_of_the_support() -> None:
+    assert_gradients(lambda z: -1.7 * hausdorff_support(z), [normal(7, 3)])
+    for size in (1, 5):  # where the distance is 0 there is none, and no NaN
+        z = tf.ones([size, 2])
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            value = hausdorff_support(z)
+        np.testing.assert_array_equal(tape.gradient(value, z), np.zeros([size, 2]))
+
+
 # -- arguments that do not fit ----------------------------------------------------
 
 POINTS = tf.zeros([4, 2])
@@ -190,6 +260,11 @@ BAD: dict[str, tuple[str, Callable[[], Any]]] = {
     "sliced_wasserstein projections": (
         "num_projections must be a whole number >= 1; received 0",
         partial(sliced_wasserstein, POINTS, POINTS, num_projections=0),
+    ),
+    "hausdorff_support": (
+        "hausdorff_support: expected floating-point latents [B, latent_dim]; received "
+        "int32 (4, 2)",
+        partial(hausdorff_support, tf.zeros([4, 2], tf.int32)),
     ),
 }
 

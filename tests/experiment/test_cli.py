@@ -47,7 +47,16 @@ CONFIGS = sorted((ROOT / "configs").glob("*.flags"))
 PROGRAMS = sorted(path.name for path in BIN.glob("*.py"))
 OUR_FLAGS = {
     *ExperimentConfig.__dataclass_fields__,
-    *("config", "run_dir", "export_dir", "codes", "compare", "explorer", "metrics"),
+    *(
+        "config",
+        "objective",
+        "run_dir",
+        "export_dir",
+        "codes",
+        "compare",
+        "explorer",
+        "metrics",
+    ),
     "format",
 }
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -138,6 +147,31 @@ def test_later_flags_win_over_the_flagfile(
     assert trained == [
         ExperimentConfig(beta=0.5, df=7, epochs=9, hidden=(64, 32), overwrite=True),
         ExperimentConfig(beta=0.5, df=7, epochs=3),
+    ]
+
+
+def test_an_objective_sets_what_no_flag_does(
+    command: Any, trained: list[ExperimentConfig], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.flags").write_text("--beta=1\n--epochs=3\n")
+    said = command("train.py", "--objective=wae_mmd").out.splitlines()
+    assert "WAE-MMD with alpha 10, beta 0" in said[0]
+    assert "default" not in said[1]
+    for arguments in (
+        ("--objective=beta_tcvae", "--alpha=2"),
+        ("--alpha=2", "--objective=beta_tcvae"),
+        # A default that is said counts: beta of the flagfile.
+        ("--flagfile=mine.flags", "--objective=beta_vae"),
+    ):
+        assert command("train.py", *arguments).status in (None, 0)
+    correlated = ExperimentConfig(
+        divergence="total_correlation_weighted", alpha=2.0, beta=1.0
+    )
+    assert trained == [
+        ExperimentConfig(divergence="joint_mmd", alpha=10.0, beta=0.0),
+        correlated,
+        correlated,
+        ExperimentConfig(beta=1.0, epochs=3),
     ]
 
 
@@ -392,6 +426,11 @@ BAD: list[tuple[str, tuple[str, ...]]] = [
     ("--flagfile=itself.flags", ("itself.flags", "includes itself")),
     ("--flagfile=one.flags", ("one.flags", "includes itself")),
     ("--flagfile=spaces.flags", ("epochs",)),
+    ("--objective=factor_vae", ("objective", "'factor_vae'", "beta_tcvae")),
+    (
+        "--objective=wae_mmd --divergence=inclusive_kl",
+        ("objective=wae_mmd", "joint_mmd", "'inclusive_kl'"),
+    ),
     ("--output_dir=text.npz", ("text.npz",)),
     ("--output_dir=text.npz/run", ("text.npz",)),
 ]

@@ -123,7 +123,7 @@ def flagged() -> Iterator[None]:
     """The flags of bin/train.py, in this process."""
     cli.define_config_flags()
     yield
-    for name in ("config", *NAMES):
+    for name in ("config", "objective", *NAMES):
         delattr(flags.FLAGS, name)
     flags.FLAGS.unparse_flags()
 

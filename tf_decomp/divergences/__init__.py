@@ -23,6 +23,10 @@ from tf_decomp.divergences.sliced import (
     sliced_wasserstein,
     sliced_wasserstein_divergence,
 )
+from tf_decomp.divergences.support import (
+    hausdorff_support,
+    hausdorff_support_divergence,
+)
 from tf_decomp.divergences.total_correlation import TotalCorrelation
 
 __all__ = [
@@ -35,6 +39,8 @@ __all__ = [
     "dip_vae_i_divergence",
     "dip_vae_ii",
     "dip_vae_ii_divergence",
+    "hausdorff_support",
+    "hausdorff_support_divergence",
     "inclusive_kl",
     "inclusive_kl_divergence",
     "joint_mmd",
@@ -52,4 +58,5 @@ DIVERGENCES = {
     "sliced_wasserstein": sliced_wasserstein_divergence,
     "dip_vae_i": dip_vae_i_divergence,
     "dip_vae_ii": dip_vae_ii_divergence,
+    "hausdorff_support": hausdorff_support_divergence,
 }

@@ -228,6 +228,11 @@ DIVERGENCES = {
         unit="",
         least_batch=2,
     ),
+    "hausdorff_support": Choice(
+        "the Hausdorff distance of pairs of dimensions from a factorised support",
+        unit="",
+        least_batch=2,
+    ),
     "total_correlation_weighted": Choice(
         "the total correlation of q(z), by minibatch-weighted sampling",
         of_size=lambda n: TotalCorrelation(n, "weighted"),
@@ -237,6 +242,56 @@ DIVERGENCES = {
         "the total correlation of q(z), by minibatch-stratified sampling",
         of_size=lambda n: TotalCorrelation(n, "stratified"),
         least_batch=2,
+    ),
+}
+
+
+class Objective(NamedTuple):
+    """An objective of the literature that is (7) with certain settings.
+
+    Attributes:
+        title: What its authors call it.
+        source: Where it is from.
+        settings: The divergence, which makes it what it is, and alpha and beta.
+    """
+
+    title: str
+    source: str
+    settings: dict[str, Any]
+
+
+OBJECTIVES = {
+    "beta_vae": Objective(
+        "beta-VAE", "Higgins et al. 2017", {"divergence": "none", "beta": 4.0}
+    ),
+    # Their beta is 1 + alpha.
+    "beta_tcvae": Objective(
+        "beta-TCVAE",
+        "Chen et al. 2018",
+        {"divergence": "total_correlation_weighted", "alpha": 5.0, "beta": 1.0},
+    ),
+    # Their lambda_od is alpha.
+    "dip_vae_i": Objective(
+        "DIP-VAE-I",
+        "Kumar et al. 2018",
+        {"divergence": "dip_vae_i", "alpha": 10.0, "beta": 1.0},
+    ),
+    "dip_vae_ii": Objective(
+        "DIP-VAE-II",
+        "Kumar et al. 2018",
+        {"divergence": "dip_vae_ii", "alpha": 10.0, "beta": 1.0},
+    ),
+    # Their alpha is 1 - beta, their lambda alpha + beta.
+    "info_vae": Objective(
+        "InfoVAE",
+        "Zhao et al. 2019",
+        {"divergence": "joint_mmd", "alpha": 9.5, "beta": 0.5},
+    ),
+    # Their lambda is alpha.
+    "wae_mmd": Objective(
+        "WAE-MMD",
+        "Tolstikhin et al. 2018",
+        {"divergence": "joint_mmd", "alpha": 10.0, "beta": 0.0},
     ),
 }
 

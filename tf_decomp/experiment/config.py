@@ -17,6 +17,7 @@ from tf_decomp.experiment.choices import (
     CHOICES,
     DIVERGENCES,
     LIKELIHOODS,
+    OBJECTIVES,
     POSTERIORS,
     PRIORS,
 )
@@ -258,6 +259,37 @@ class ExperimentConfig:
                     f"{given} make {count:.2g} {what}, more than {_MOST_NUMBERS:.0g}; "
                     "lower them"
                 )
+
+    @classmethod
+    def from_objective(cls, name: str, **settings: Any) -> "ExperimentConfig":
+        """Returns settings with the divergence, alpha and beta of a known objective.
+
+        It is a start: what is recorded of a run are its settings alone.
+
+        Args:
+            name: A key of OBJECTIVES.
+            **settings: Others, and alpha or beta in place of the objective's.
+
+        Raises:
+            InputError: There is no such objective, another divergence is given, or a
+                value is not usable.
+
+        Example:
+            >>> ExperimentConfig.from_objective("beta_tcvae", alpha=3.0, latent_dim=10)
+        """
+        if not isinstance(name, str) or name not in OBJECTIVES:
+            raise InputError(
+                f"objective: expected one of {', '.join(OBJECTIVES)}; received "
+                f"{short(name)}"
+            )
+        preset = OBJECTIVES[name].settings
+        divergence = settings.get("divergence", preset["divergence"])
+        if divergence != preset["divergence"]:
+            raise InputError(
+                f"objective={name} has divergence={preset['divergence']}; received "
+                f"divergence={short(divergence)}, leave one of the two out"
+            )
+        return cls(**{**preset, **settings})
 
     def to_texts(self) -> dict[str, str]:
         """Returns the text of every setting's flag by its name."""
