@@ -118,6 +118,7 @@ PSEUDO_INPUTS = np.random.default_rng(0).normal(size=(3, DATA_DIM))
 def _vamp(dtype: str = "float32") -> Prior:
     prior = VampPrior(LATENT_DIM, PSEUDO_INPUTS, dtype=dtype)
     prior.connect(case_encoder(dtype), (DATA_DIM,))
+    prior._encoder_id = None  # a test's model may still take it
     return prior
 
 

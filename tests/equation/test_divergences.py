@@ -425,7 +425,7 @@ def test_no_tensor_of_every_pair_and_dimension_is_held() -> None:
 
     Libraries and compilers take 0.7 to 1 GB by the machine, so what counts is the peak
     above the process that has compiled and run the same on 64 rows, and above the one
-    that has imported alone.
+    that has imported alone (and has compiled all those before).
     """
     # One [4096, 4096, 64] float32 tensor is 4096 MiB; [4096, 4096] is 64 MiB.
     finished = subprocess.run(
@@ -437,4 +437,4 @@ def test_no_tensor_of_every_pair_and_dimension_is_held() -> None:
         d for d in DIVERGENCES if "support" not in d
     ] + ["tc"]
     assert max(float(growth) for _, growth, _ in lines) < 150, lines
-    assert max(float(above) for *_, above in lines) < 400, lines
+    assert max(float(above) for *_, above in lines) < 1000, lines
