@@ -437,4 +437,5 @@ def test_no_tensor_of_every_pair_and_dimension_is_held() -> None:
         d for d in DIVERGENCES if "support" not in d
     ] + ["tc"]
     assert max(float(growth) for _, growth, _ in lines) < 150, lines
-    assert max(float(above) for *_, above in lines) < 400, lines
+    # What XLA compiled for those before stays: 435 MiB behind all of them.
+    assert max(float(above) for *_, above in lines) < 500, lines
