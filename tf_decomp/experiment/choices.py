@@ -234,7 +234,8 @@ DIVERGENCES = {
         least_batch=2,
     ),
     "total_correlation_weighted": Choice(
-        "the total correlation of q(z), by minibatch-weighted sampling",
+        "the total correlation of q(z), by minibatch-weighted sampling, which adds "
+        "(latent_dim - 1) log N",
         of_size=lambda n: TotalCorrelation(n, "weighted"),
         least_batch=2,
     ),
