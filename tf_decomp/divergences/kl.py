@@ -4,11 +4,11 @@
 import itertools
 from typing import Any
 
-import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.distributions import kullback_leibler
 
+from tf_decomp.divergences.calling_form import in_calling_form
 from tf_decomp.errors import InputError
 from tf_decomp.posteriors import aggregate_log_prob, check_points
 from tf_decomp.priors import Prior
@@ -98,22 +98,12 @@ def inclusive_kl(
     return tf.reduce_mean(p.log_prob(z) - aggregate_log_prob(posterior, z))
 
 
-@keras.saving.register_keras_serializable("tf_decomp")
-def inclusive_kl_divergence(
-    posterior: tfd.Distribution,
-    prior: tfd.Distribution,
-    latents: tf.Tensor,
-    prior_samples: tf.Tensor,
-) -> tf.Tensor:
-    """Returns `inclusive_kl` in the calling form of DIVERGENCES.
-
-    Args:
-        posterior: Batch shape [B], event shape [latent_dim].
-        prior: Batch shape [], event shape [latent_dim].
-        latents: [B, latent_dim], one sample of each posterior; unused.
-        prior_samples: [B, latent_dim].
-    """
-    return inclusive_kl(prior_samples, prior, posterior)
+inclusive_kl_divergence = in_calling_form(
+    inclusive_kl,
+    lambda posterior, prior, latents, prior_samples: inclusive_kl(
+        prior_samples, prior, posterior
+    ),
+)
 
 
 def _pair(name: str, posterior: Any, prior: Any) -> tuple[Any, Any]:

@@ -4,12 +4,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow_probability import distributions as tfd
 
 from tf_decomp.checks import check_positive, positive_numbers, short
+from tf_decomp.divergences.calling_form import in_calling_form
 from tf_decomp.divergences.sets import check_sets
 from tf_decomp.errors import InputError
 from tf_decomp.pairwise import differentiable_once, map_rows
@@ -87,40 +86,18 @@ def joint_mmd(
     return _mmd(x, y, tuple(numbers.tolist()), _square_of_length)
 
 
-@keras.saving.register_keras_serializable("tf_decomp")
-def dimensionwise_mmd_divergence(
-    posterior: tfd.Distribution,
-    prior: tfd.Distribution,
-    latents: tf.Tensor,
-    prior_samples: tf.Tensor,
-) -> tf.Tensor:
-    """Returns `dimensionwise_mmd` in the calling form of DIVERGENCES.
-
-    Args:
-        posterior: Batch shape [B], event shape [latent_dim]; unused.
-        prior: Batch shape [], event shape [latent_dim]; unused.
-        latents: [B, latent_dim], one sample of each posterior.
-        prior_samples: [B, latent_dim].
-    """
-    return dimensionwise_mmd(latents, prior_samples)
+dimensionwise_mmd_divergence = in_calling_form(
+    dimensionwise_mmd,
+    lambda posterior, prior, latents, prior_samples: dimensionwise_mmd(
+        latents, prior_samples
+    ),
+)
 
 
-@keras.saving.register_keras_serializable("tf_decomp")
-def joint_mmd_divergence(
-    posterior: tfd.Distribution,
-    prior: tfd.Distribution,
-    latents: tf.Tensor,
-    prior_samples: tf.Tensor,
-) -> tf.Tensor:
-    """Returns `joint_mmd` in the calling form of DIVERGENCES.
-
-    Args:
-        posterior: Batch shape [B], event shape [latent_dim]; unused.
-        prior: Batch shape [], event shape [latent_dim]; unused.
-        latents: [B, latent_dim], one sample of each posterior.
-        prior_samples: [B, latent_dim].
-    """
-    return joint_mmd(latents, prior_samples)
+joint_mmd_divergence = in_calling_form(
+    joint_mmd,
+    lambda posterior, prior, latents, prior_samples: joint_mmd(latents, prior_samples),
+)
 
 
 def _positive(name: str, values: Sequence[float], dtype: tf.DType) -> np.ndarray:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Moment matching: the covariance of q(z), or of the encodings' means, against 1."""
 
-import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.checks import check_real_number
+from tf_decomp.divergences.calling_form import in_calling_form
 from tf_decomp.errors import InputError
 from tf_decomp.sampling import plain
 
@@ -53,40 +53,16 @@ def dip_vae_ii(posterior: tfd.Distribution, diagonal: float = 1.0) -> tf.Tensor:
     return _distance("dip_vae_ii", covariance, diagonal)
 
 
-@keras.saving.register_keras_serializable("tf_decomp")
-def dip_vae_i_divergence(
-    posterior: tfd.Distribution,
-    prior: tfd.Distribution,
-    latents: tf.Tensor,
-    prior_samples: tf.Tensor,
-) -> tf.Tensor:
-    """Returns `dip_vae_i` in the calling form of DIVERGENCES.
-
-    Args:
-        posterior: Batch shape [B], event shape [latent_dim].
-        prior: Batch shape [], event shape [latent_dim]; unused.
-        latents: [B, latent_dim], one sample of each posterior; unused.
-        prior_samples: [B, latent_dim]; unused.
-    """
-    return dip_vae_i(posterior)
+dip_vae_i_divergence = in_calling_form(
+    dip_vae_i,
+    lambda posterior, prior, latents, prior_samples: dip_vae_i(posterior),
+)
 
 
-@keras.saving.register_keras_serializable("tf_decomp")
-def dip_vae_ii_divergence(
-    posterior: tfd.Distribution,
-    prior: tfd.Distribution,
-    latents: tf.Tensor,
-    prior_samples: tf.Tensor,
-) -> tf.Tensor:
-    """Returns `dip_vae_ii` in the calling form of DIVERGENCES.
-
-    Args:
-        posterior: Batch shape [B], event shape [latent_dim].
-        prior: Batch shape [], event shape [latent_dim]; unused.
-        latents: [B, latent_dim], one sample of each posterior; unused.
-        prior_samples: [B, latent_dim]; unused.
-    """
-    return dip_vae_ii(posterior)
+dip_vae_ii_divergence = in_calling_form(
+    dip_vae_ii,
+    lambda posterior, prior, latents, prior_samples: dip_vae_ii(posterior),
+)
 
 
 def _covariance_of_means(posterior: tfd.Distribution) -> tf.Tensor:

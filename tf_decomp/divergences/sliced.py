@@ -3,12 +3,11 @@
 
 import functools
 
-import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow_probability import distributions as tfd
 
 from tf_decomp.checks import check_whole_number
+from tf_decomp.divergences.calling_form import in_calling_form
 from tf_decomp.divergences.sets import check_sets
 from tf_decomp.errors import InputError
 
@@ -53,22 +52,12 @@ def sliced_wasserstein(
     return tf.reduce_mean((a - b) ** 2)
 
 
-@keras.saving.register_keras_serializable("tf_decomp")
-def sliced_wasserstein_divergence(
-    posterior: tfd.Distribution,
-    prior: tfd.Distribution,
-    latents: tf.Tensor,
-    prior_samples: tf.Tensor,
-) -> tf.Tensor:
-    """Returns `sliced_wasserstein` in the calling form of DIVERGENCES.
-
-    Args:
-        posterior: Batch shape [B], event shape [latent_dim]; unused.
-        prior: Batch shape [], event shape [latent_dim]; unused.
-        latents: [B, latent_dim], one sample of each posterior.
-        prior_samples: [B, latent_dim].
-    """
-    return sliced_wasserstein(latents, prior_samples)
+sliced_wasserstein_divergence = in_calling_form(
+    sliced_wasserstein,
+    lambda posterior, prior, latents, prior_samples: sliced_wasserstein(
+        latents, prior_samples
+    ),
+)
 
 
 @functools.cache

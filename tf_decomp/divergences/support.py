@@ -3,11 +3,10 @@
 
 import itertools
 
-import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow_probability import distributions as tfd
 
+from tf_decomp.divergences.calling_form import in_calling_form
 from tf_decomp.errors import InputError
 from tf_decomp.tracing import compiled
 
@@ -54,22 +53,10 @@ def hausdorff_support(latents: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.where(is_apart, roots, tf.zeros_like(roots)))
 
 
-@keras.saving.register_keras_serializable("tf_decomp")
-def hausdorff_support_divergence(
-    posterior: tfd.Distribution,
-    prior: tfd.Distribution,
-    latents: tf.Tensor,
-    prior_samples: tf.Tensor,
-) -> tf.Tensor:
-    """Returns `hausdorff_support` in the calling form of DIVERGENCES.
-
-    Args:
-        posterior: Batch shape [B], event shape [latent_dim]; unused.
-        prior: Batch shape [], event shape [latent_dim]; unused.
-        latents: [B, latent_dim], one sample of each posterior.
-        prior_samples: [B, latent_dim]; unused.
-    """
-    return hausdorff_support(latents)
+hausdorff_support_divergence = in_calling_form(
+    hausdorff_support,
+    lambda posterior, prior, latents, prior_samples: hausdorff_support(latents),
+)
 
 
 @compiled
