@@ -329,11 +329,14 @@ def gap_of_means(
 
 ROWS = {
     "prior": Choice(
-        "wide priors ({df})", lambda config, x: WidePrior(2, config.df), "wide", ("df",)
+        "wide priors ({df})",
+        lambda config, *_: WidePrior(2, config.df),
+        "wide",
+        ("df",),
     ),
-    "posterior": Choice("wide", lambda config, x: "tests>WidePosterior"),
-    "likelihood": Choice("broad", lambda config, x: "tests>WideLikelihood"),
-    "divergence": Choice("the gap of means", lambda config, x: gap_of_means),
+    "posterior": Choice("wide", lambda config, *_: "tests>WidePosterior"),
+    "likelihood": Choice("broad", lambda config, *_: "tests>WideLikelihood"),
+    "divergence": Choice("the gap of means", lambda config, *_: gap_of_means),
 }
 
 

@@ -51,7 +51,7 @@ def build_vae(
         config: The settings.
         data_shape: Shape of one datum: [dim] takes multilayer perceptrons, [height,
             width, channels] convolutional networks.
-        x: [n, *data_shape] training data, which the prior normal_pca needs.
+        x: [n, *data_shape] training data, which the priors normal_pca and vamp need.
         num_data: How many training data there are, which the total correlations need;
             None takes x for all of them.
 
@@ -67,15 +67,8 @@ def build_vae(
     parts: dict[str, Any] = {}
     for setting, table in CHOICES.items():
         name = getattr(config, setting)
-        build, of_size = table[name].build, table[name].of_size
-        if of_size is None:
-            parts[setting] = name if build is None else build(config, x)
-        elif num_data is None:
-            raise InputError(
-                f"{setting}={name} needs the number of training data; pass num_data"
-            )
-        else:
-            parts[setting] = of_size(num_data)
+        build = table[name].build
+        parts[setting] = name if build is None else build(config, x, num_data)
     posterior, likelihood = parts["posterior"], parts["likelihood"]
     return DecompositionVAE(
         *_build_networks(config, data_shape, posterior, likelihood),

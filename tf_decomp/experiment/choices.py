@@ -6,6 +6,7 @@ reports read these tables.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,55 +35,51 @@ class Choice(NamedTuple):
 
     Attributes:
         title: What a report calls it within a sentence; {names} are settings.
-        build: Takes an ExperimentConfig and data [n, *data_shape] or None, and returns
-            a prior, or what a network takes as its posterior or likelihood, or what
+        build: Takes an ExperimentConfig, examples of the training data [n, *data_shape]
+            or None, and how many of them there are in all, or None. Returns a prior, or
+            what a network takes as its posterior or likelihood, or what
             DecompositionVAE takes as its divergence. None: its name is what they take.
         short: What a heading calls it, where that is not its name.
         settings: The settings that it uses and others of its table do not.
         latent_dim: The only number of latent dimensions that it has, or None.
         least_latent_dim: The smallest that it can have.
-        takes_data: Whether `build` needs the data.
-        of_size: In place of `build` where the number of training data is needed, which
-            it takes.
+        takes_data: Whether `build` needs the examples.
         unit: Of its values, for divergences.
         least_batch: The smallest batch of which there is such a divergence.
     """
 
     title: str
-    build: Callable[[Any, np.ndarray | None], Any] | None = None
+    build: Callable[[Any, np.ndarray | None, int | None], Any] | None = None
     short: str = ""
     settings: tuple[str, ...] = ()
     latent_dim: int | None = None
     least_latent_dim: int = 1
     takes_data: bool = False
-    of_size: Callable[[int], Any] | None = None
     unit: str = "nats"
     least_batch: int = 1
 
 
-def _normal_pca(config: Any, x: np.ndarray | None) -> NormalPrior:
+def _normal_pca(config: Any, x: np.ndarray | None, _: int | None) -> NormalPrior:
     if x is None:
         raise InputError("prior=normal_pca takes its variances from data; pass x")
     variances = pca_variances(x, config.latent_dim, seed=config.seed)
     return NormalPrior(config.latent_dim, variances)
 
 
-def _independent_subspaces(
-    config: Any, x: np.ndarray | None
-) -> IndependentSubspacesPrior:
+def _independent_subspaces(config: Any, *_: Any) -> IndependentSubspacesPrior:
     ends = np.cumsum(config.subspaces)
     groups = np.split(np.arange(config.latent_dim), ends[:-1])
     return IndependentSubspacesPrior([group.tolist() for group in groups], config.df)
 
 
-def _normal_mixture_learnt(config: Any, x: np.ndarray | None) -> NormalMixturePrior:
+def _normal_mixture_learnt(config: Any, *_: Any) -> NormalMixturePrior:
     """With modes of variance 1/4 that, taken over seeds, make a standard normal."""
     shape = (config.num_modes, config.latent_dim)
     locs = np.random.default_rng(config.seed).normal(0, 0.75**0.5, shape)
     return NormalMixturePrior(locs.tolist(), 0.25, learnable=True)
 
 
-def _vamp(config: Any, x: np.ndarray | None) -> VampPrior:
+def _vamp(config: Any, x: np.ndarray | None, _: int | None) -> VampPrior:
     if x is None:
         raise InputError("prior=vamp takes its pseudo-inputs from data; pass x")
     count = config.num_pseudo_inputs
@@ -95,7 +92,7 @@ def _vamp(config: Any, x: np.ndarray | None) -> VampPrior:
     return VampPrior(config.latent_dim, x[np.sort(rows)])
 
 
-def _halves(config: Any, x: np.ndarray | None) -> HierarchicalPrior:
+def _halves(config: Any, *_: Any) -> HierarchicalPrior:
     middle = config.latent_dim // 2
     groups = {
         "first": range(middle),
@@ -104,9 +101,20 @@ def _halves(config: Any, x: np.ndarray | None) -> HierarchicalPrior:
     return HierarchicalPrior(groups, {"second": ["first"]}, config.prior_hidden)
 
 
+def _total_correlation(
+    sampling: str, config: Any, x: np.ndarray | None, num_data: int | None
+) -> TotalCorrelation:
+    if num_data is None:
+        raise InputError(
+            f"divergence={config.divergence} needs the number of training data; pass "
+            "num_data"
+        )
+    return TotalCorrelation(num_data, sampling)
+
+
 PRIORS = {
     "normal": Choice(
-        "a standard normal prior", lambda config, x: NormalPrior(config.latent_dim)
+        "a standard normal prior", lambda config, *_: NormalPrior(config.latent_dim)
     ),
     "normal_pca": Choice(
         "a normal prior with variances from the data's principal components",
@@ -116,19 +124,19 @@ PRIORS = {
     ),
     "normal_learnt": Choice(
         "a normal prior with learnt variances",
-        lambda config, x: NormalPrior(config.latent_dim, learnable=True),
+        lambda config, *_: NormalPrior(config.latent_dim, learnable=True),
         "learnt normal",
     ),
     "normal_learnt_fixed_total": Choice(
         "a normal prior with learnt variances of fixed total",
-        lambda config, x: NormalPrior(
+        lambda config, *_: NormalPrior(
             config.latent_dim, learnable=True, fixed_total=True
         ),
         "learnt normal (fixed total)",
     ),
     "student_t": Choice(
         "independent Student-t priors with {df} degrees of freedom",
-        lambda config, x: StudentTPrior(config.latent_dim, config.df),
+        lambda config, *_: StudentTPrior(config.latent_dim, config.df),
         "Student-t",
         ("df",),
     ),
@@ -141,7 +149,7 @@ PRIORS = {
     ),
     "normal_mixture": Choice(
         "a mixture of four normals with variance {mixture_variance} as the prior",
-        lambda config, x: NormalMixturePrior(MIXTURE_LOCS, config.mixture_variance),
+        lambda config, *_: NormalMixturePrior(MIXTURE_LOCS, config.mixture_variance),
         "normal-mixture",
         ("mixture_variance",),
         latent_dim=2,
@@ -156,14 +164,14 @@ PRIORS = {
     "factorised_mixture": Choice(
         "a prior of independent dimensions, each a learnt mixture of {num_modes} "
         "normals",
-        lambda config, x: FactorisedMixturePrior(config.latent_dim, config.num_modes),
+        lambda config, *_: FactorisedMixturePrior(config.latent_dim, config.num_modes),
         "factorised-mixture",
         ("num_modes",),
     ),
     "spike_and_slab": Choice(
         "a spike-and-slab prior (weight {gamma} on a spike with variance "
         "{spike_variance})",
-        lambda config, x: SpikeAndSlabPrior(
+        lambda config, *_: SpikeAndSlabPrior(
             config.latent_dim, config.gamma, config.spike_variance
         ),
         "spike-and-slab",
@@ -179,7 +187,7 @@ PRIORS = {
     ),
     "flow": Choice(
         "a normalising-flow prior of {num_couplings} affine couplings",
-        lambda config, x: FlowPrior(
+        lambda config, *_: FlowPrior(
             config.latent_dim, config.num_couplings, config.prior_hidden
         ),
         "normalising-flow",
@@ -211,7 +219,7 @@ LIKELIHOODS = {
     ),
 }
 DIVERGENCES = {
-    "none": Choice("none", lambda config, x: None),
+    "none": Choice("none", lambda config, *_: None),
     "inclusive_kl": Choice("the inclusive KL(p(z) ‖ q(z))"),
     "dimensionwise_mmd": Choice("the dimension-wise MMD of q(z) and p(z)", unit=""),
     "joint_mmd": Choice("the joint MMD of q(z) and p(z)", unit="", least_batch=2),
@@ -236,12 +244,12 @@ DIVERGENCES = {
     "total_correlation_weighted": Choice(
         "the total correlation of q(z), by minibatch-weighted sampling, which adds "
         "(latent_dim - 1) log N",
-        of_size=lambda n: TotalCorrelation(n, "weighted"),
+        partial(_total_correlation, "weighted"),
         least_batch=2,
     ),
     "total_correlation_stratified": Choice(
         "the total correlation of q(z), by minibatch-stratified sampling",
-        of_size=lambda n: TotalCorrelation(n, "stratified"),
+        partial(_total_correlation, "stratified"),
         least_batch=2,
     ),
 }
