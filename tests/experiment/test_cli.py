@@ -367,8 +367,8 @@ def test_a_row_is_all_that_a_new_choice_needs(
     for said in ("wide priors (7)", "a wide encoder", "a broad likelihood", "the gap"):
         assert said in words
     tables = tabulate_settings(config)
-    assert ("df", "7.0", True) in tables["Model"]
-    assert ("gamma", "0.8", False) in tables["Model"]
+    assert ("df", "7.0", True) in tables["Prior p(z)"]
+    assert ("gamma", "0.8", False) in tables["Prior p(z)"]
     assert_one_line(command("train.py", "--prior=wider"), "train.py", ", wide; ")
 
 

@@ -31,7 +31,7 @@ _MOST_WHOLE = 2**31 - 1  # TensorFlow counts in int32
 _MOST_NUMBERS = 10**8
 _PATHS = ("data_dir", "output_dir")
 
-# What each setting is about, as `--help` shows them.
+# What each setting is about, as `--help` and reports show them.
 SUBJECTS = {
     "Data": (
         "dataset",

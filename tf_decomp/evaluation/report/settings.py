@@ -8,20 +8,12 @@ from tf_decomp.experiment.choices import (
     POSTERIORS,
     PRIORS,
 )
-from tf_decomp.experiment.config import ExperimentConfig
+from tf_decomp.experiment.config import SUBJECTS, ExperimentConfig
 
 _DATASETS = {
     "dsprites": "dSprites",
     "fashion_mnist": "Fashion-MNIST",
     "pinwheel": "the pinwheel data",
-}
-_GROUPS = {
-    "Data": "dataset data_dir image_size max_train_examples max_test_examples",
-    "Model": "prior gamma spike_variance df mixture_variance num_modes subspaces "
-    "num_pseudo_inputs num_couplings prior_hidden posterior likelihood num_classes "
-    "latent_dim hidden batch_norm",
-    "Objective": "alpha beta divergence num_samples",
-    "Optimisation": "epochs batch_size learning_rate seed strategy",
 }
 _MEANING_OF_0 = {
     "image_size": "0 (as they are)",
@@ -70,17 +62,15 @@ def describe_training(config: ExperimentConfig) -> str:
 def tabulate_settings(
     config: ExperimentConfig,
 ) -> dict[str, list[tuple[str, str, bool]]]:
-    """Returns tables by heading: name, value, and whether the run used it."""
+    """Returns tables by subject: name, value, and whether the run used it."""
     texts = config.to_texts()
     for name, meaning in _MEANING_OF_0.items():
         texts[name] = meaning if texts[name] == "0" else texts[name]
-    groups = {heading: names.split() for heading, names in _GROUPS.items()}
-    groups["Run"] = [name for name in texts if name not in sum(groups.values(), [])]
     return {
-        heading: [
+        subject: [
             (name, texts[name] or "not set", _is_used(name, config)) for name in names
         ]
-        for heading, names in groups.items()
+        for subject, names in SUBJECTS.items()
     }
 
 
