@@ -248,8 +248,10 @@ def _places(prior: Prior, samples: np.ndarray) -> list[dict[str, Any]]:
     """Returns where one can go at once: the prior's modes or its centre."""
     distribution = prior.distribution
     if isinstance(distribution, tfd.MixtureSameFamily):
-        modes = distribution.components_distribution.mean().numpy()[:_MOST_PLACES]
-        named = {f"Mode {k}": mode for k, mode in enumerate(modes, start=1)}
+        modes = distribution.components_distribution.mean().numpy()
+        of_all = f" of {len(modes)}" if len(modes) > _MOST_PLACES else ""
+        shown = enumerate(modes[:_MOST_PLACES], start=1)
+        named = {f"Mode {k}{of_all}": mode for k, mode in shown}
     elif isinstance(prior, SpikeAndSlabPrior):
         named = {"All at the spike": np.zeros(prior.latent_dim)}
     else:
