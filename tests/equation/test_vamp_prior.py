@@ -117,6 +117,21 @@ def test_pseudo_inputs_are_encoded_as_in_evaluation() -> None:
         np.testing.assert_array_equal(weight, start)
 
 
+def test_pseudo_inputs_are_so_encoded_inside_a_layer_in_training() -> None:
+    class Density(keras.layers.Layer):
+        def call(self, z: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+            return vae.prior.distribution.log_prob(z)
+
+    units = NormalPosterior.params_size(LATENT_DIM)
+    body = keras.Sequential([keras.layers.Dense(units), NormalPosterior(LATENT_DIM)])
+    vae, z = vamp(encoder=norms(body)), tf.constant(data(4)[:, :LATENT_DIM])
+    before = [w.numpy() for w in vae.encoder.weights]
+    expected = vae.prior.distribution.log_prob(z)
+    np.testing.assert_allclose(Density()(z, training=True), expected, rtol=1e-6)
+    for weight, start in zip(vae.encoder.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, start)
+
+
 def test_encoder_counts_once(tmp_path: Path) -> None:
     vae, plain = vamp(), make_vae()
     assert len(vae.prior.weights) == 1
