@@ -43,7 +43,7 @@ from tf_decomp.theory import (
 )
 from tf_decomp.vae import DecompositionVAE
 
-tfd = tfp.distributions
+tfb, tfd = tfp.bijectors, tfp.distributions
 BETAS = (0.5, 1.0, 2.0, 3.7)
 NORMALS = {
     "standard": NormalPrior(2, dtype="float64"),
@@ -165,6 +165,23 @@ def test_subspaces_stay_subspaces(beta: float) -> None:
     with pytest.raises(InputError, match="of 2 dimensions needs beta") as caught:
         anneal(wide, 0.5)
     assert "\n" not in str(caught.value)
+
+
+def test_other_blocks_are_no_subspaces() -> None:
+    """Scales of their own in each dimension are left to quadrature."""
+    loc, scale = tf.zeros(2, tf.float64), tf.constant([0.5, 2.0], tf.float64)
+    diagonal = tf.linalg.LinearOperatorDiag(scale)
+    block = tfd.MultivariateStudentTLinearOperator(
+        tf.constant(9.0, tf.float64), loc, diagonal
+    )
+    permuted = tfb.Permute([1, 0])
+    p = tfd.TransformedDistribution(tfd.Blockwise([block]), permuted)
+    f = anneal(p, 2.0)
+    assert f.method == "quadrature"
+    z = np.random.default_rng(0).normal(size=(20, 2))
+    # The square of a t in the plane, whose integral has a closed form.
+    known = scipy.stats.multivariate_t([0, 0], np.diag([4, 0.25]) * 9 / 20, 20)
+    np.testing.assert_allclose(f.log_prob(z), known.logpdf(z), atol=1e-6)
 
 
 @pytest.mark.parametrize("beta", [0.5, 4.0])
