@@ -100,6 +100,15 @@ def test_missing_values_leave_the_marginal_of_the_others(name: str) -> None:
     np.testing.assert_array_equal(nothing, np.zeros(3))
 
 
+@pytest.mark.parametrize("name", HEADS)
+def test_each_datum_of_stacked_outputs_has_its_own_sum(name: str) -> None:
+    _, masked, parameters, x = head_and_data(name)
+    x, other = holes(x), -parameters
+    stacked = masked(np.stack([parameters, other])).log_prob(x)
+    expected = [masked(parameters).log_prob(x), masked(other).log_prob(x)]
+    np.testing.assert_allclose(stacked, expected, rtol=1e-12)
+
+
 def test_what_an_encoder_reads() -> None:
     x = tf.constant([[[1.0, np.nan]], [[np.nan, -2.0]]])
     filled = FillMissing()(x)
