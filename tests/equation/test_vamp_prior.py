@@ -85,6 +85,25 @@ def test_encoder_learns_through_the_prior_where_pseudo_inputs_are_frozen() -> No
             assert np.any(gradient != 0)
 
 
+@pytest.mark.parametrize("key", ["inclusive_kl", "dimensionwise_mmd"])
+def test_training_with_frozen_pseudo_inputs_changes_the_networks_alike(
+    key: str,
+) -> None:
+    free, frozen = (vamp(divergence=key, alpha=1.0) for _ in range(2))
+    frozen.set_weights(free.get_weights())
+    frozen.prior.trainable = False
+    before = [w.numpy() for w in free.encoder.weights]
+    for vae in (free, frozen):
+        vae.compile(keras.optimizers.SGD(0.1))
+        vae.fit(data(8), batch_size=8, verbose=0, shuffle=False)
+    np.testing.assert_array_equal(frozen.prior.pseudo_inputs, START)
+    networks = [vae.encoder.weights + vae.decoder.weights for vae in (free, frozen)]
+    for one, other in zip(*networks, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5, atol=1e-6)
+    for weight, start in zip(free.encoder.weights, before, strict=True):
+        assert np.abs(weight.numpy() - start).max() > 1e-3
+
+
 def test_samples_have_the_gradient_of_the_mean() -> None:
     prior = VampPrior(LATENT_DIM, PSEUDO_INPUTS, dtype="float64")
     prior.connect(case_encoder("float64"), (DATA_DIM,))
