@@ -134,6 +134,23 @@ def test_an_encoder_of_whole_data_is_the_usual_one() -> None:
         np.testing.assert_allclose(reading(x).mean(), usual(x).mean(), rtol=1e-5)
 
 
+@keras.saving.register_keras_serializable("test_missing")
+class OfShapeAlone(NormalLikelihood):
+    """A user's head, which knows of no missing values."""
+
+    def __init__(self, data_shape: Any) -> None:
+        super().__init__(data_shape)
+
+
+def test_a_users_head_need_not_know_of_missing_values() -> None:
+    name = "test_missing>OfShapeAlone"
+    for decoder in (
+        MLPDecoder(3, (4,), likelihood=name),
+        ConvDecoder(IMAGE, (3,), (), likelihood=name),
+    ):
+        assert not leaves_missing_out(decoder(tf.zeros([2, 2])))
+
+
 # -- a model --------------------------------------------------------------------------
 
 
