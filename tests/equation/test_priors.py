@@ -187,6 +187,18 @@ def test_a_learnt_mixture_follows_its_weights() -> None:
     np.testing.assert_allclose(prior.distribution.prob(z), expected, rtol=1e-10)
 
 
+def test_learnt_weights_start_at_all_digits() -> None:
+    locs = [[1 / 3, 0.1], [-0.7, 2 / 7]]
+    kwargs: Any = {"learnable": True, "dtype": "float64"}
+    prior = NormalMixturePrior(locs, 0.3, [0.1, 0.9], **kwargs)
+    for weight, start in zip(
+        prior.weights,
+        (locs, np.full([2, 2], np.log(0.3)), np.log([0.1, 0.9])),
+        strict=True,
+    ):
+        np.testing.assert_allclose(weight, start, rtol=1e-15)
+
+
 @pytest.mark.parametrize("num_components", [1, 2, 7])
 def test_a_factorised_mixture_starts_with_mean_0_and_variance_1(
     num_components: int,

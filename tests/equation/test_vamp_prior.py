@@ -185,6 +185,15 @@ def test_encoder_counts_once(tmp_path: Path) -> None:
     assert len(served._loaded.variables) <= len(vae.variables)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pseudo_inputs_start_at_all_digits(dtype: str) -> None:
+    prior = VampPrior(LATENT_DIM, PSEUDO_INPUTS, dtype=dtype)
+    again = VampPrior.from_config(prior.get_config())
+    for each in (prior, again):
+        given = PSEUDO_INPUTS.astype(dtype)
+        np.testing.assert_array_equal(each.pseudo_inputs, given, strict=True)
+
+
 def test_choice_takes_a_seeded_subset_of_the_data() -> None:
     x = data(20)
     config = ExperimentConfig(prior="vamp", num_pseudo_inputs=6, seed=3)
