@@ -210,10 +210,11 @@ def test_three_ways_to_the_normaliser_agree(name: str) -> None:
     assert abs(sampled.log_normaliser - exact) < 5 * error
 
 
-def test_mixture_in_many_dimensions() -> None:
+@pytest.mark.parametrize("learnable", [False, True])
+def test_mixture_in_many_dimensions(learnable: bool) -> None:
     # Components so far apart that F_beta = sum_k w_k^beta F_beta(component).
-    locs = 100 * np.eye(4)[:3]
-    prior = NormalMixturePrior(locs, 0.5, weights=[0.125, 0.25, 0.625], dtype="float64")
+    locs, weights = 100 * np.eye(4)[:3], [0.125, 0.25, 0.625]
+    prior = NormalMixturePrior(locs, 0.5, weights, learnable, dtype="float64")
     one = anneal(NormalPrior(4, variances=[0.5] * 4, dtype="float64"), 3)
     shares = np.log(np.sum((np.array([1, 2, 5]) / 8) ** 3))
     f = anneal(prior, 3)
