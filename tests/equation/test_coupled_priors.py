@@ -206,6 +206,12 @@ def test_choices_have_the_settings() -> None:
     assert config["parents"] == {"first": [], "second": ["first"]}
 
 
+def test_settings_that_are_not_given() -> None:
+    flow = FlowPrior(2).get_config()
+    assert (flow["num_couplings"], flow["hidden"]) == (6, [64])
+    assert HierarchicalPrior({"a": [0]}, {}).get_config()["hidden"] == [64]
+
+
 def graph(groups: Any, parents: Any) -> Any:
     return lambda: HierarchicalPrior(groups, parents)
 
@@ -215,6 +221,14 @@ BAD: dict[str, tuple[str, Any]] = {
     "flow of one": ("latent_dim must be >= 2", lambda: FlowPrior(1)),
     "one coupling": ("num_couplings must be", lambda: FlowPrior(2, 1)),
     "hidden": ("FlowPrior: hidden must be", lambda: FlowPrior(2, hidden=(0,))),
+    "flow memory": (
+        "of memory that are available",
+        lambda: FlowPrior(2, hidden=(10**12,)),
+    ),
+    "graph memory": (
+        "of memory that are available",
+        lambda: HierarchicalPrior(AB, {"b": ["a"]}, hidden=(10**12,)),
+    ),
     "config flow": (
         "prior=flow needs latent_dim >= 2; received latent_dim=1",
         lambda: ExperimentConfig(prior="flow", latent_dim=1),

@@ -271,6 +271,10 @@ def test_subspaces_lie_where_their_dimensions_say() -> None:
             assert_mean_close(products[:, i, j], 0.0)
 
 
+def test_subspaces_have_five_degrees_of_freedom_unless_told() -> None:
+    assert IndependentSubspacesPrior([(0, 1)]).get_config()["df"] == 5.0
+
+
 def test_subspaces_are_the_same_from_every_side_and_not_across_groups() -> None:
     density = IndependentSubspacesPrior([(0, 2), (1,)], 5.0, dtype="float64")
     z = np.random.default_rng(0).normal(size=(20, 3))
