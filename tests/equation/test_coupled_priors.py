@@ -109,6 +109,30 @@ def test_scales_are_bounded_and_samples_repeat(name: str) -> None:
     assert p.log_prob(tf.zeros([2, 3, 5])).shape == [2, 3]
 
 
+def test_a_flow_changes_odd_dimensions_first_and_in_turn() -> None:
+    prior = moved(FlowPrior(5, 3, hidden=(4,)))
+    for k, coupling in enumerate(prior.couplings):
+        others = np.arange(5) % 2 == k % 2
+        for each in coupling(tf.constant(normal(6, 5), tf.float32)):
+            np.testing.assert_array_equal(np.all(each == 0, axis=0), others)
+        # Of the dimensions that it changes it reads none.
+        at_zero, elsewhere = tf.zeros([1, 5]), tf.constant([~others * 7.0])
+        for one, other in zip(coupling(at_zero), coupling(elsewhere), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_shifts_are_bounded_so_that_tails_stay_normal(name: str) -> None:
+    prior, far = moved(MAKE[name](dtype="float64")), normal(50, 5)
+    for coupling in prior.couplings:
+        bounds = np.abs(coupling.network[-1].kernel).sum(0)
+        bounds = (bounds + np.abs(coupling.network[-1].bias))[: bounds.size // 2]
+        for size in (1.0, 1e3, 1e9):
+            shift, log_scale = coupling(tf.constant(far * size))
+            assert np.abs(shift).max() <= bounds.max()
+            assert np.abs(log_scale).max() < 3
+
+
 def test_linear_conditionals_have_a_known_joint() -> None:
     # z1 ~ N(0, 1); z3, z0 | z1 and z4 | z3, z0, z1: a directed Gaussian graph.
     prior = HierarchicalPrior(GROUPS, PARENTS, hidden=(), dtype="float64")
@@ -183,6 +207,12 @@ def test_choices_have_the_settings() -> None:
     assert config["parents"] == {"first": [], "second": ["first"]}
 
 
+def test_settings_that_are_not_given() -> None:
+    flow = FlowPrior(2).get_config()
+    assert (flow["num_couplings"], flow["hidden"]) == (6, [64])
+    assert HierarchicalPrior({"a": [0]}, {}).get_config()["hidden"] == [64]
+
+
 def graph(groups: Any, parents: Any) -> Any:
     return lambda: HierarchicalPrior(groups, parents)
 
@@ -192,6 +222,14 @@ BAD: dict[str, tuple[str, Any]] = {
     "flow of one": ("latent_dim must be >= 2", lambda: FlowPrior(1)),
     "one coupling": ("num_couplings must be", lambda: FlowPrior(2, 1)),
     "hidden": ("FlowPrior: hidden must be", lambda: FlowPrior(2, hidden=(0,))),
+    "flow memory": (
+        "of memory that are available",
+        lambda: FlowPrior(2, hidden=(10**12,)),
+    ),
+    "graph memory": (
+        "of memory that are available",
+        lambda: HierarchicalPrior(AB, {"b": ["a"]}, hidden=(10**12,)),
+    ),
     "config flow": (
         "prior=flow needs latent_dim >= 2; received latent_dim=1",
         lambda: ExperimentConfig(prior="flow", latent_dim=1),

@@ -38,6 +38,18 @@ def test_density_and_scales() -> None:
     assert np.abs(corners).max() > 0.1
 
 
+def test_numbers_off_the_diagonal_are_taken_as_they_are() -> None:
+    head = FullCovarianceNormalPosterior(DIM, dtype="float64")
+    tril = head(PARAMS).parameters["scale_tril"].numpy()
+    below = tril[:, *np.tril_indices(DIM, -1)]
+    for given, found in zip(PARAMS[:, DIM:], below, strict=True):
+        assert len(set(found)) == DIM
+        assert set(found) <= set(given)
+    np.testing.assert_allclose(
+        head(PARAMS).covariance(), tril @ tril.swapaxes(1, 2), rtol=1e-12
+    )
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_without_correlation_it_is_the_diagonal_one(dtype: str) -> None:
     """Each of all three numbers at a diagonal has a place of its own."""

@@ -100,6 +100,15 @@ def test_missing_values_leave_the_marginal_of_the_others(name: str) -> None:
     np.testing.assert_array_equal(nothing, np.zeros(3))
 
 
+@pytest.mark.parametrize("name", HEADS)
+def test_each_datum_of_stacked_outputs_has_its_own_sum(name: str) -> None:
+    _, masked, parameters, x = head_and_data(name)
+    x, other = holes(x), -parameters
+    stacked = masked(np.stack([parameters, other])).log_prob(x)
+    expected = [masked(parameters).log_prob(x), masked(other).log_prob(x)]
+    np.testing.assert_allclose(stacked, expected, rtol=1e-12)
+
+
 def test_what_an_encoder_reads() -> None:
     x = tf.constant([[[1.0, np.nan]], [[np.nan, -2.0]]])
     filled = FillMissing()(x)
@@ -123,6 +132,23 @@ def test_an_encoder_of_whole_data_is_the_usual_one() -> None:
         weights = [np.concatenate([half, marks], axis=-2), *usual.get_weights()[1:]]
         reading.set_weights(weights)
         np.testing.assert_allclose(reading(x).mean(), usual(x).mean(), rtol=1e-5)
+
+
+@keras.saving.register_keras_serializable("test_missing")
+class OfShapeAlone(NormalLikelihood):
+    """A user's head, which knows of no missing values."""
+
+    def __init__(self, data_shape: Any) -> None:
+        super().__init__(data_shape)
+
+
+def test_a_users_head_need_not_know_of_missing_values() -> None:
+    name = "test_missing>OfShapeAlone"
+    for decoder in (
+        MLPDecoder(3, (4,), likelihood=name),
+        ConvDecoder(IMAGE, (3,), (), likelihood=name),
+    ):
+        assert not leaves_missing_out(decoder(tf.zeros([2, 2])))
 
 
 # -- a model --------------------------------------------------------------------------

@@ -188,6 +188,18 @@ def test_a_learnt_mixture_follows_its_weights() -> None:
     np.testing.assert_allclose(prior.distribution.prob(z), expected, rtol=1e-10)
 
 
+def test_learnt_weights_start_at_all_digits() -> None:
+    locs = [[1 / 3, 0.1], [-0.7, 2 / 7]]
+    kwargs: Any = {"learnable": True, "dtype": "float64"}
+    prior = NormalMixturePrior(locs, 0.3, [0.1, 0.9], **kwargs)
+    for weight, start in zip(
+        prior.weights,
+        (locs, np.full([2, 2], np.log(0.3)), np.log([0.1, 0.9])),
+        strict=True,
+    ):
+        np.testing.assert_allclose(weight, start, rtol=1e-15)
+
+
 @pytest.mark.parametrize("num_components", [1, 2, 7])
 def test_a_factorised_mixture_starts_with_mean_0_and_variance_1(
     num_components: int,
@@ -258,6 +270,10 @@ def test_subspaces_lie_where_their_dimensions_say() -> None:
             assert shared > 10 * products[:, i, j].std() / 20_000**0.5
         else:
             assert_mean_close(products[:, i, j], 0.0)
+
+
+def test_subspaces_have_five_degrees_of_freedom_unless_told() -> None:
+    assert IndependentSubspacesPrior([(0, 1)]).get_config()["df"] == 5.0
 
 
 def test_subspaces_are_the_same_from_every_side_and_not_across_groups() -> None:

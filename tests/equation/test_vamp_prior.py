@@ -86,6 +86,25 @@ def test_encoder_learns_through_the_prior_where_pseudo_inputs_are_frozen() -> No
             assert np.any(gradient != 0)
 
 
+@pytest.mark.parametrize("key", ["inclusive_kl", "dimensionwise_mmd"])
+def test_training_with_frozen_pseudo_inputs_changes_the_networks_alike(
+    key: str,
+) -> None:
+    free, frozen = (vamp(divergence=key, alpha=1.0) for _ in range(2))
+    frozen.set_weights(free.get_weights())
+    frozen.prior.trainable = False
+    before = [w.numpy() for w in free.encoder.weights]
+    for vae in (free, frozen):
+        vae.compile(keras.optimizers.SGD(0.1))
+        vae.fit(data(8), batch_size=8, verbose=0, shuffle=False)
+    np.testing.assert_array_equal(frozen.prior.pseudo_inputs, START)
+    networks = [vae.encoder.weights + vae.decoder.weights for vae in (free, frozen)]
+    for one, other in zip(*networks, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5, atol=1e-6)
+    for weight, start in zip(free.encoder.weights, before, strict=True):
+        assert np.abs(weight.numpy() - start).max() > 1e-3
+
+
 def test_samples_have_the_gradient_of_the_mean() -> None:
     prior = VampPrior(LATENT_DIM, PSEUDO_INPUTS, dtype="float64")
     prior.connect(case_encoder("float64"), (DATA_DIM,))
@@ -115,6 +134,21 @@ def test_pseudo_inputs_are_encoded_as_in_evaluation() -> None:
     expected = np.log(np.mean(np.exp(vae.encode(START).log_prob(z))))
     assert values == pytest.approx([expected] * 3, rel=1e-5)
     for weight, start in zip(moving, before, strict=True):
+        np.testing.assert_array_equal(weight, start)
+
+
+def test_pseudo_inputs_are_so_encoded_inside_a_layer_in_training() -> None:
+    class Density(keras.layers.Layer):
+        def call(self, z: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+            return vae.prior.distribution.log_prob(z)
+
+    units = NormalPosterior.params_size(LATENT_DIM)
+    body = keras.Sequential([keras.layers.Dense(units), NormalPosterior(LATENT_DIM)])
+    vae, z = vamp(encoder=norms(body)), tf.constant(data(4)[:, :LATENT_DIM])
+    before = [w.numpy() for w in vae.encoder.weights]
+    expected = vae.prior.distribution.log_prob(z)
+    np.testing.assert_allclose(Density()(z, training=True), expected, rtol=1e-6)
+    for weight, start in zip(vae.encoder.weights, before, strict=True):
         np.testing.assert_array_equal(weight, start)
 
 
@@ -150,6 +184,15 @@ def test_encoder_counts_once(tmp_path: Path) -> None:
     )
     assert served.generate(5, 3)["x"].shape == [5, DATA_DIM]
     assert len(served._loaded.variables) <= len(vae.variables)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pseudo_inputs_start_at_all_digits(dtype: str) -> None:
+    prior = VampPrior(LATENT_DIM, PSEUDO_INPUTS, dtype=dtype)
+    again = VampPrior.from_config(prior.get_config())
+    for each in (prior, again):
+        given = PSEUDO_INPUTS.astype(dtype)
+        np.testing.assert_array_equal(each.pseudo_inputs, given, strict=True)
 
 
 def test_choice_takes_a_seeded_subset_of_the_data() -> None:

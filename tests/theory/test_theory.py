@@ -43,7 +43,7 @@ from tf_decomp.theory import (
 )
 from tf_decomp.vae import DecompositionVAE
 
-tfd = tfp.distributions
+tfb, tfd = tfp.bijectors, tfp.distributions
 BETAS = (0.5, 1.0, 2.0, 3.7)
 NORMALS = {
     "standard": NormalPrior(2, dtype="float64"),
@@ -167,6 +167,23 @@ def test_subspaces_stay_subspaces(beta: float) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_other_blocks_are_no_subspaces() -> None:
+    """Scales of their own in each dimension are left to quadrature."""
+    loc, scale = tf.zeros(2, tf.float64), tf.constant([0.5, 2.0], tf.float64)
+    diagonal = tf.linalg.LinearOperatorDiag(scale)
+    block = tfd.MultivariateStudentTLinearOperator(
+        tf.constant(9.0, tf.float64), loc, diagonal
+    )
+    permuted = tfb.Permute([1, 0])
+    p = tfd.TransformedDistribution(tfd.Blockwise([block]), permuted)
+    f = anneal(p, 2.0)
+    assert f.method == "quadrature"
+    z = np.random.default_rng(0).normal(size=(20, 2))
+    # The square of a t in the plane, whose integral has a closed form.
+    known = scipy.stats.multivariate_t([0, 0], np.diag([4, 0.25]) * 9 / 20, 20)
+    np.testing.assert_allclose(f.log_prob(z), known.logpdf(z), atol=1e-6)
+
+
 @pytest.mark.parametrize("beta", [0.5, 4.0])
 def test_normal_stays_normal(beta: float) -> None:
     f = anneal(NormalPrior(2, variances=[1.7, 0.3], dtype="float64"), beta)
@@ -193,10 +210,11 @@ def test_three_ways_to_the_normaliser_agree(name: str) -> None:
     assert abs(sampled.log_normaliser - exact) < 5 * error
 
 
-def test_mixture_in_many_dimensions() -> None:
+@pytest.mark.parametrize("learnable", [False, True])
+def test_mixture_in_many_dimensions(learnable: bool) -> None:
     # Components so far apart that F_beta = sum_k w_k^beta F_beta(component).
-    locs = 100 * np.eye(4)[:3]
-    prior = NormalMixturePrior(locs, 0.5, weights=[0.125, 0.25, 0.625], dtype="float64")
+    locs, weights = 100 * np.eye(4)[:3], [0.125, 0.25, 0.625]
+    prior = NormalMixturePrior(locs, 0.5, weights, learnable, dtype="float64")
     one = anneal(NormalPrior(4, variances=[0.5] * 4, dtype="float64"), 3)
     shares = np.log(np.sum((np.array([1, 2, 5]) / 8) ** 3))
     f = anneal(prior, 3)

@@ -468,6 +468,38 @@ def test_the_support_of_a_likelihood() -> None:
         check_support(bernoulli, np.array([0.5, 1.5]))
 
 
+UNIT = [
+    tfd.Bernoulli(0.0),
+    tfd.ContinuousBernoulli(0.0),
+    tfd.Beta(2.0, 2.0),
+    tfd.Kumaraswamy(2.0, 2.0),
+    tfd.LogitNormal(0.0, 1.0),
+    tfd.OneHotCategorical([0.0, 0.0]),
+    tfd.RelaxedBernoulli(0.5, logits=0.0),
+]
+POSITIVE = [
+    tfd.Chi2(2.0),
+    tfd.Exponential(1.0),
+    tfd.Gamma(2.0, 1.0),
+    tfd.HalfCauchy(0.0, 1.0),
+    tfd.HalfNormal(1.0),
+    tfd.InverseGamma(2.0, 1.0),
+    tfd.LogNormal(0.0, 1.0),
+    tfd.Weibull(1.0, 1.0),
+]
+COUNTS = [tfd.Geometric(0.0), tfd.NegativeBinomial(2.0, 0.0), tfd.Poisson(1.0)]
+
+
+@pytest.mark.parametrize(
+    "likelihood", UNIT + POSITIVE + COUNTS, ids=lambda each: each.name
+)
+def test_the_support_of_every_family(likelihood: Any) -> None:
+    high, whole = 1.0 if likelihood in UNIT else np.inf, likelihood in COUNTS
+    family = type(likelihood).__name__
+    assert support_of(likelihood) == Support(0.0, high, family, whole)
+    check_support(likelihood, likelihood.sample(100, seed=[0, 1]))
+
+
 def test_what_stands_for_a_likelihood() -> None:
     assert float(likelihood_point(tfd.Normal(2.0, 1.0))) == 2.0
     assert int(likelihood_point(tfd.Categorical(logits=[0.0, 2.0, 1.0]))) == 1

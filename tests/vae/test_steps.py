@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import data, make_vae
+from cases import PRIORS, data, make_vae
 
 import tf_decomp
+from tf_decomp.errors import InputError
 from tf_decomp.vae.steps import several_steps
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't")
@@ -52,6 +53,18 @@ def test_steps_take_the_same_steps(steps: int, one_by_one: tuple[Any, Any]) -> N
         np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=1e-6)
     for name, values in history.items():
         np.testing.assert_allclose(its_history[name], values, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["normal_mixture_learnt", "flow", "normal_learnt"])
+def test_xla_compiles_where_a_learnt_prior_is_not_sampled(name: str) -> None:
+    """Or of a location-scale family, whose noise is drawn outside."""
+    make_vae(PRIORS[name]()).compile("sgd", jit_compile=True)
+    sampling = make_vae(PRIORS[name](), divergence="inclusive_kl", alpha=1.0)
+    if name == "normal_learnt":
+        sampling.compile("sgd", jit_compile=True)
+        return
+    with pytest.raises(InputError, match="or learnt prior outside the location-scale"):
+        sampling.compile("sgd", jit_compile=True)
 
 
 @pytest.mark.slow
