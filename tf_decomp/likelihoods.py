@@ -47,7 +47,6 @@ _RANGES: dict[type, tuple[float, float]] = {
     tfd.Exponential: _POSITIVE,
     tfd.Gamma: _POSITIVE,
     tfd.Geometric: _POSITIVE,
-    tfd.HalfCauchy: _POSITIVE,
     tfd.HalfNormal: _POSITIVE,
     tfd.InverseGamma: _POSITIVE,
     tfd.LogNormal: _POSITIVE,

@@ -481,7 +481,6 @@ POSITIVE = [
     tfd.Chi2(2.0),
     tfd.Exponential(1.0),
     tfd.Gamma(2.0, 1.0),
-    tfd.HalfCauchy(0.0, 1.0),
     tfd.HalfNormal(1.0),
     tfd.InverseGamma(2.0, 1.0),
     tfd.LogNormal(0.0, 1.0),
@@ -498,6 +497,12 @@ def test_the_support_of_every_family(likelihood: Any) -> None:
     family = type(likelihood).__name__
     assert support_of(likelihood) == Support(0.0, high, family, whole)
     check_support(likelihood, likelihood.sample(100, seed=[0, 1]))
+
+
+def test_a_family_that_may_be_shifted_has_no_range() -> None:
+    shifted = tfd.HalfCauchy(-2.0, 1.0)
+    assert np.isfinite(shifted.log_prob(-1.0))
+    check_support(shifted, np.array([-1.0]))
 
 
 def test_what_stands_for_a_likelihood() -> None:
