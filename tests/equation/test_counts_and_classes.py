@@ -275,6 +275,8 @@ def test_images_are_drawn_up_to_their_largest_count() -> None:
     for largest, white in ((0.5, 1.0), (1.0, 1.0), (7.0, 7.0), (np.nan, 1.0)):
         images[2, 1, 1] = largest
         assert brightest(Split(images)) == white
+    images[2, 1, 2] = 3  # beside what is missing
+    assert brightest(Split(images)) == 3.0
     images[0] = -1  # standardised: 0 is no black
     assert brightest(Split(images)) == 1.0
     assert brightest(Split(np.full([5, 3], 9.0))) == 1.0
