@@ -10,6 +10,7 @@ import scipy.special
 import scipy.stats
 import tensorflow as tf
 from cases import LIKELIHOODS, head_parameters, make_vae
+from matplotlib.figure import Figure
 from monte_carlo import assert_mean_close
 from runs import one_line
 
@@ -20,7 +21,9 @@ from tf_decomp import (
     load_encoder,
 )
 from tf_decomp.data import Split
-from tf_decomp.experiment.figures import brightest
+from tf_decomp.experiment import figures
+from tf_decomp.experiment.figures import brightest, draw_run
+from tf_decomp.experiment.run_files import RunFiles
 from tf_decomp.likelihoods import (
     CategoricalLikelihood,
     ContinuousBernoulliLikelihood,
@@ -272,6 +275,32 @@ def test_images_are_drawn_up_to_their_largest_count() -> None:
     for largest, white in ((0.5, 1.0), (1.0, 1.0), (7.0, 7.0), (np.nan, 1.0)):
         images[2, 1, 1] = largest
         assert brightest(Split(images)) == white
+    images[2, 1, 2] = 3  # beside what is missing
+    assert brightest(Split(images)) == 3.0
     images[0] = -1  # standardised: 0 is no black
     assert brightest(Split(images)) == 1.0
     assert brightest(Split(np.full([5, 3], 9.0))) == 1.0
+
+
+def test_pictures_of_counts_are_divided_by_the_largest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = ConvDecoder((8, 8, 1), (3,), (), likelihood="poisson")
+    vae = make_vae(encoder=ConvEncoder(2, (2,), (4,)), decoder=decoder)
+    counts = RNG.integers(0, 8, (5, 8, 8, 1)).astype("float32")
+    counts[0, 0, 0] = 8
+    drawn: dict[str, tuple[Any, Any]] = {}
+    for name in ("reconstructions", "samples"):
+
+        def draw(first: Any, second: Any, title: str, name: str = name) -> Figure:
+            drawn[name] = first, second
+            return Figure()
+
+        monkeypatch.setattr(figures, name, draw)
+    draw_run(RunFiles(tmp_path), vae, Split(counts), [], "a run", "nats")
+    x, reconstructed = drawn["reconstructions"]
+    np.testing.assert_array_equal(x, counts / 8)
+    np.testing.assert_allclose(reconstructed, vae.reconstruct(counts) / 8, rtol=1e-5)
+    generated, x = drawn["samples"]
+    np.testing.assert_array_equal(x, counts / 8)
+    np.testing.assert_allclose(generated, vae.generate(64, seed=0) / 8, rtol=1e-5)

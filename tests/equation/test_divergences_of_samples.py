@@ -14,6 +14,7 @@ from monte_carlo import assert_gradients, assert_mean_close
 from runs import one_line
 from scipy.spatial.distance import directed_hausdorff
 
+import tf_decomp.divergences.sliced
 from tf_decomp.divergences import (
     dimensionwise_mmd,
     hausdorff_support,
@@ -162,6 +163,14 @@ def test_sliced_wasserstein_is_the_same_in_every_call_and_sees_dependence() -> N
     copied = tf.stack([x[:, 0], x[:, 0]], 1)
     assert float(sliced_wasserstein(x, y)) == float(sliced_wasserstein(x, y))
     assert sliced_wasserstein(copied, y) > 20 * sliced_wasserstein(x, y)
+
+
+def test_directions_are_those_of_every_process_and_whole_bases() -> None:
+    x, y = (tf.constant(normal(20, 3, seed=seed)) for seed in range(2))
+    three, four, six = (float(sliced_wasserstein(x, y, n)) for n in (3, 4, 6))
+    assert four == six != three
+    tf_decomp.divergences.sliced._directions.cache_clear()
+    assert float(sliced_wasserstein(x, y, 6)) == six
 
 
 @pytest.mark.parametrize("size", [1, 6])

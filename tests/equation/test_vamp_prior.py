@@ -203,6 +203,9 @@ def test_choice_takes_a_seeded_subset_of_the_data() -> None:
     np.testing.assert_array_equal(chosen, again.prior.pseudo_inputs)
     assert len({*map(tuple, chosen)}) == 6
     assert {*map(tuple, chosen)} <= {*map(tuple, x)}
+    config = ExperimentConfig(prior="vamp", num_pseudo_inputs=6, seed=4)
+    other = build_vae(config, [DATA_DIM], x).prior.pseudo_inputs
+    assert not np.array_equal(chosen, other)
 
 
 def few() -> Any:

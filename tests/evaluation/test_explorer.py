@@ -205,6 +205,13 @@ def test_the_spike_ends_where_the_slab_is_as_likely() -> None:
         assert pages._spike_reach(other) == 0
 
 
+def test_a_page_offers_the_first_of_many_modes() -> None:
+    modes = [[float(k), 0.0] for k in range(30)]
+    places = pages._places(NormalMixturePrior(modes, 0.1), np.zeros((1, 2)))
+    assert [place["name"] for place in places] == [f"Mode {k}" for k in range(1, 13)]
+    assert [place["z"] for place in places] == modes[:12]
+
+
 def test_constant_dimension_has_a_slider() -> None:
     slider, _ = slider_of(NormalPrior(2), np.zeros((5, 2)))
     assert (len(slider["z"]), slider["band"], slider["spike"]) == (199, (0, 1), 0.0)

@@ -13,7 +13,8 @@ from cases import CALLABLES, LEARNT_PRIORS
 from runs import one_line
 
 from tf_decomp import ExperimentConfig, InputError, build_vae
-from tf_decomp.experiment.choices import CHOICES, PRIORS
+from tf_decomp.experiment.choices import CHOICES, DIVERGENCES, PRIORS
+from tf_decomp.likelihoods import class_probabilities
 from tf_decomp.networks import LIKELIHOODS, POSTERIORS
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -137,6 +138,7 @@ GOOD: list[dict[str, Any]] = [
     {"gamma": 0.0, "beta": 0.0},
     {"gamma": 1.0, "alpha": 1e-30, "divergence": "dimensionwise_mmd"},
     {"alpha": 0.0, "divergence": "inclusive_kl"},
+    {"num_modes": 10**5, "batch_size": 501},  # the prior has none
     {"alpha": 0.0, "divergence": "dip_vae_i", "batch_size": 1},
     {"hidden": ()},
     {"hidden": (64, 32, 16)},
@@ -304,6 +306,65 @@ def test_settings_reach_the_model() -> None:
     assert abs(variance.numpy() - (0.25 * 0.5 + 0.75)).max() < 1e-6
     kernels = {tuple(w.shape) for w in vae.trainable_variables if len(w.shape) == 2}
     assert {(3, 7), (7, 6), (6, 10), (5, 7), (7, 6)} <= kernels
+
+
+def test_settings_reach_the_groups_of_dimensions() -> None:
+    settings = {"prior": "independent_subspaces", "latent_dim": 6, "df": 7.0}
+    vae = build_vae(ExperimentConfig(**settings, subspaces=(3, 1, 2)), [3])
+    config = vae.prior.get_config()
+    assert config["groups"] == [[0, 1, 2], [3], [4, 5]]
+    assert config["df"] == 7.0
+
+
+def test_settings_reach_the_learnt_mixtures() -> None:
+    def prior(name: str, **settings: Any) -> Any:
+        return build_vae(ExperimentConfig(prior=name, **settings), [3]).prior
+
+    # Of so many modes the locations have their own variance, 3/4.
+    wide = prior("normal_mixture_learnt", num_modes=50_000).distribution
+    np.testing.assert_allclose(wide.mean(), [0, 0], atol=0.02)
+    np.testing.assert_allclose(wide.variance(), [1, 1], atol=0.03)
+    few = [prior("normal_mixture_learnt", num_modes=7, seed=k) for k in (0, 0, 1)]
+    first, again, other = (each.get_config()["locs"] for each in few)
+    assert first == again != other
+    assert np.shape(first) == (7, 2)
+    assert few[0].get_config()["variance"] == 0.25
+    assert prior("factorised_mixture", num_modes=7).get_config()["num_components"] == 7
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch_norm"), [([3], False), ([16, 16, 1], False), ([16, 16, 1], True)]
+)
+def test_number_of_classes_reaches_every_decoder(
+    shape: list[int], batch_norm: bool
+) -> None:
+    config = ExperimentConfig(
+        likelihood="categorical", num_classes=5, batch_norm=batch_norm
+    )
+    likelihood = build_vae(config, shape).decode(np.zeros([2, 2], "float32"))
+    assert class_probabilities(likelihood).shape == [2, *shape, 5]
+
+
+@pytest.mark.parametrize("divergence", CALLABLES)
+def test_one_code_is_enough_for_few_divergences(divergence: str) -> None:
+    settings: dict[str, Any] = {"divergence": divergence, "alpha": 1.0}
+    ExperimentConfig(**settings, batch_size=2)
+    if divergence in ("inclusive_kl", "dimensionwise_mmd", "sliced_wasserstein"):
+        ExperimentConfig(**settings, batch_size=1)
+        return
+    with pytest.raises(InputError) as caught:
+        ExperimentConfig(**settings, batch_size=1)
+    one_line(caught, "batch_size=1", f"divergence={divergence}")
+
+
+def test_units_of_divergences() -> None:
+    in_nats = {name for name, choice in DIVERGENCES.items() if choice.unit == "nats"}
+    assert in_nats == {
+        "none",
+        "inclusive_kl",
+        "total_correlation_weighted",
+        "total_correlation_stratified",
+    }
 
 
 @pytest.mark.parametrize(

@@ -601,6 +601,18 @@ def test_plots_know_the_unit_of_d(
     assert units == [unit]
 
 
+@is_eager
+def test_total_correlation_counts_data_that_the_prior_does_not_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models: list[Any] = []
+    monkeypatch.setattr(training, "_PRIOR_EXAMPLES", 60)
+    monkeypatch.setattr(training, "draw_run", lambda *given: models.append(given[1]))
+    settings = {"prior": "vamp", "divergence": "total_correlation_stratified"}
+    train(small(tmp_path / "run", **settings, alpha=1.0, epochs=1))
+    assert models[0].divergence.num_data == len(load_dataset("pinwheel").train.x)
+
+
 # -- several replicas ---------------------------------------------------------------
 
 

@@ -286,6 +286,7 @@ def test_tf_config_wins_over_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"SLURM_STEP_NUM_TASKS": None}, "SLURM_STEP_NUM_TASKS"),  # sbatch, no srun
         ({"SLURM_PROCID": None}, "SLURM_PROCID"),
+        ({"SLURM_STEP_ID": None}, "SLURM_STEP_ID"),
         ({"SLURM_PROCID": "5"}, "start each worker by srun"),
         ({"SLURM_STEP_NUM_TASKS": "4"}, "5 were assigned"),
         ({"SLURM_STEP_NODELIST": "n[1-"}, "Invalid hostlist"),

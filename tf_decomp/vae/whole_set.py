@@ -59,8 +59,11 @@ class SetDivergence:
         batches = [examples[i : i + _ENCODED_AT_ONCE] for i in starts]
         posterior = join([self._encode(tf.constant(batch)) for batch in batches])
         seeds = [tf.random.fold_in(self._seed, number) for number in range(_NUM_DRAWS)]
-        # A compiled draw keeps one core busy; draws are independent.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # A compiled draw keeps one core busy; draws are independent. Where nothing is
+        # traced, threads would call the encoder of a VampPrior at once, and TFP's
+        # layers hold the state of a call.
+        threads = 1 if tf.config.functions_run_eagerly() else os.cpu_count()
+        with ThreadPoolExecutor(threads) as pool:
             draws = list(pool.map(lambda s: float(self._draw(posterior, s)), seeds))
         return mean_estimate(draws)._replace(n=len(examples))
 
