@@ -67,8 +67,8 @@ def define_config_flags() -> None:
     """Makes a flag of every field of ExperimentConfig, --config and --objective."""
     configs = f"Settings of the paper: {', '.join(shipped_configs())}. Later flags win."
     objectives = (
-        f"Sets divergence, alpha and beta, one of {', '.join(OBJECTIVES)}. Flags for "
-        "alpha and beta win."
+        f"Sets divergence, alpha and beta, one of {', '.join(OBJECTIVES)}. Later flags "
+        "for alpha and beta win."
     )
     presets = {_CONFIG: ("", configs), _OBJECTIVE: ("", objectives)}
     define_flags("Settings of an experiment", **presets)
@@ -112,14 +112,11 @@ def config_from_flags(**changes: Any) -> ExperimentConfig:
     Raises:
         InputError: A value is not usable.
     """
-    objective, values = flags.FLAGS[_OBJECTIVE].value, {}
+    values: dict[str, Any] = {}
     for name in DEFAULTS:
-        flag = flags.FLAGS[name]
-        if objective and flag.using_default_value:
-            continue
-        value = flag.value
+        value = flags.FLAGS[name].value
         values[name] = _joined(name, value) if isinstance(value, list) else value
-    settings: dict[str, Any] = {**values, **changes}
+    settings, objective = {**values, **changes}, flags.FLAGS[_OBJECTIVE].value
     if objective:
         return ExperimentConfig.from_objective(objective, **settings)
     return ExperimentConfig(**settings)
@@ -155,7 +152,7 @@ def announce(config: ExperimentConfig) -> None:
         f"{config.batch_size}; files go to {config.output_dir}",
         flush=True,
     )
-    if all(flags.FLAGS[n].using_default_value for n in (*DEFAULTS, _OBJECTIVE)):
+    if all(flags.FLAGS[name].using_default_value for name in DEFAULTS):
         print(
             "No flags were given, so these are the defaults; the paper's settings are "
             f"--config={', --config='.join(shipped_configs())}; --help lists all flags",
@@ -235,19 +232,26 @@ def _with_flagfiles(
 ) -> list[str]:
     """Puts the lines of flagfiles, `above` which hold these, where they are named.
 
-    absl would wait for a pipe, and fails at bytes that are no text.
+    absl would wait for a pipe, and fails at bytes that are no text. The settings of an
+    objective are put behind its name.
     """
     given: list[str] = []
     rest = iter(arguments)
     for argument in rest:
-        name, equals, path = argument.partition("=")
+        name, equals, text = argument.partition("=")
         if argument == "--":
             return [*given, argument, *rest]
         flag = name.removeprefix("-").removeprefix("-")
-        if name == flag or flag not in ("flagfile", _CONFIG):
+        if name == flag or flag not in ("flagfile", _CONFIG, _OBJECTIVE):
             given.append(argument)
             continue
-        file = _find_flagfile(flag, (path if equals else next(rest, "")).strip())
+        value = (text if equals else next(rest, "")).strip()
+        if flag == _OBJECTIVE:
+            preset = OBJECTIVES[value].settings if value in OBJECTIVES else {}
+            settings = [f"--{key}={setting}" for key, setting in preset.items()]
+            given += [f"{name}={value}", *settings]
+            continue
+        file = _find_flagfile(flag, value)
         if file in above:
             raise InputError(f"{file}: this flagfile includes itself; remove that line")
         given += _with_flagfiles([*flag_lines(_flagfile_text(file))], (*above, file))

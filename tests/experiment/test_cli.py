@@ -150,7 +150,7 @@ def test_later_flags_win_over_the_flagfile(
     ]
 
 
-def test_an_objective_sets_what_no_flag_does(
+def test_an_objective_sets_what_no_later_flag_does(
     command: Any, trained: list[ExperimentConfig], tmp_path: Path
 ) -> None:
     (tmp_path / "mine.flags").write_text("--beta=1\n--epochs=3\n")
@@ -158,19 +158,25 @@ def test_an_objective_sets_what_no_flag_does(
     assert "WAE-MMD with alpha 10, beta 0" in said[0]
     assert "default" not in said[1]
     for arguments in (
-        ("--objective=beta_tcvae", "--alpha=2"),
+        ("--objective", "beta_tcvae", "--alpha=2"),
         ("--alpha=2", "--objective=beta_tcvae"),
-        # A default that is said counts: beta of the flagfile.
         ("--flagfile=mine.flags", "--objective=beta_vae"),
+        ("--objective=beta_vae", "--flagfile=mine.flags"),
+        # Its own divergence, alpha and beta do not stay.
+        ("--config=pinwheel", "--objective=beta_vae"),
     ):
         assert command("train.py", *arguments).status in (None, 0)
     correlated = ExperimentConfig(
         divergence="total_correlation_weighted", alpha=2.0, beta=1.0
     )
+    pinwheel = trained.pop()
+    assert (pinwheel.prior, pinwheel.divergence) == ("normal_mixture", "none")
+    assert (pinwheel.alpha, pinwheel.beta) == (0.0, 4.0)
     assert trained == [
         ExperimentConfig(divergence="joint_mmd", alpha=10.0, beta=0.0),
         correlated,
-        correlated,
+        dataclasses.replace(correlated, alpha=5.0),
+        ExperimentConfig(beta=4.0, epochs=3),
         ExperimentConfig(beta=1.0, epochs=3),
     ]
 

@@ -271,7 +271,9 @@ class Objective(NamedTuple):
 
 OBJECTIVES = {
     "beta_vae": Objective(
-        "beta-VAE", "Higgins et al. 2017", {"divergence": "none", "beta": 4.0}
+        "beta-VAE",
+        "Higgins et al. 2017",
+        {"divergence": "none", "alpha": 0.0, "beta": 4.0},
     ),
     # Their beta is 1 + alpha.
     "beta_tcvae": Objective(
