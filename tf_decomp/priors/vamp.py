@@ -60,11 +60,7 @@ class VampPrior(Prior):
             )
         check_weights("VampPrior: pseudo_inputs", values.size)
         self._start = values.astype(self.variable_dtype)
-        self._pseudo_inputs = self.add_weight(
-            shape=values.shape,
-            initializer=lambda shape, dtype: tf.constant(self._start, dtype),
-            name="pseudo_inputs",
-        )
+        self._pseudo_inputs = self._learnt("pseudo_inputs", self._start)
         self._encode: Callable[[tf.Tensor], tfd.Distribution] | None = None
         self._encoder_id: int | None = None
 
