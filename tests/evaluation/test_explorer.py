@@ -208,7 +208,8 @@ def test_the_spike_ends_where_the_slab_is_as_likely() -> None:
 def test_a_page_offers_the_first_of_many_modes() -> None:
     modes = [[float(k), 0.0] for k in range(30)]
     places = pages._places(NormalMixturePrior(modes, 0.1), np.zeros((1, 2)))
-    assert [place["name"] for place in places] == [f"Mode {k}" for k in range(1, 13)]
+    names = [f"Mode {k} of 30" for k in range(1, 13)]
+    assert [place["name"] for place in places] == names
     assert [place["z"] for place in places] == modes[:12]
 
 
