@@ -22,6 +22,8 @@ from tf_decomp import (
     sampling,
 )
 from tf_decomp.divergences import (
+    AdversarialDivergence,
+    KLCapacity,
     TotalCorrelation,
     dimensionwise_mmd,
     dimensionwise_mmd_divergence,
@@ -425,8 +427,34 @@ WITH_SETTINGS = {
     f"total_correlation_{sampling}": TotalCorrelation(7, sampling)
     for sampling in ("weighted", "stratified")
 }
-# In the calling form, by the name of their flag.
-CALLABLES = {**divergences.DIVERGENCES, **WITH_SETTINGS}
+
+
+def _adversarial(reference: str) -> AdversarialDivergence:
+    start = partial(keras.initializers.GlorotUniform, seed=1)
+    layers = [
+        keras.Input((LATENT_DIM,)),
+        keras.layers.Dense(4, "tanh", kernel_initializer=start()),
+        keras.layers.Dense(1, kernel_initializer=start()),
+    ]
+    network = keras.Sequential(layers)
+    return AdversarialDivergence(LATENT_DIM, reference, network, "sgd")
+
+
+# Those that have weights: a model takes one of its own.
+WITH_STATE: dict[str, Callable[[], Any]] = {
+    "adversarial_kl": partial(_adversarial, "prior"),
+    "adversarial_total_correlation": partial(_adversarial, "marginals"),
+    "kl_capacity": partial(KLCapacity, 0.7),
+}
+# In the calling form, by the name of their flag; call for one.
+CALLABLES: dict[str, Callable[[], Any]] = {
+    **{
+        name: partial(lambda call: call, call)
+        for name, call in {**divergences.DIVERGENCES, **WITH_SETTINGS}.items()
+    },
+    **WITH_STATE,
+}
+_made = {name: make() for name, make in WITH_STATE.items()}
 DIVERGENCES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "kl_divergence": (kl_divergence, _kl),
     "inclusive_kl": (inclusive_kl, _inclusive_kl),
@@ -439,6 +467,7 @@ DIVERGENCES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
         sliced_wasserstein_divergence,
     ),
     **{name: (TotalCorrelation, call) for name, call in WITH_SETTINGS.items()},
+    **{name: (type(call), call) for name, call in _made.items()},
     "hausdorff_support": (hausdorff_support, _support),
     "hausdorff_support_divergence": (
         hausdorff_support_divergence,
@@ -458,6 +487,7 @@ DIVERGENCES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 # -- the other public functions: tested by name in one file -----------------------
 
 FUNCTIONS = {
+    "Learner": "equation/test_adversarial.py",
     "as_prior": "equation/test_priors.py",
     "batch_first": "equation/test_own_distributions.py",
     "check_points": "equation/test_divergences.py",

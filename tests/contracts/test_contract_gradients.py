@@ -406,7 +406,7 @@ def test_learnt_mixture_weights_in_expectation(name: str, divergence: str) -> No
 @pytest.mark.parametrize("divergence", CALLABLES)
 @pytest.mark.slow
 def test_eager_graph_and_xla_agree(divergence: str) -> None:
-    call = CALLABLES[divergence]
+    call = CALLABLES[divergence]()
     prior = PRIORS["normal_mixture"]().distribution
     noise, samples = tf.constant(normal(4, 2), tf.float32), prior.sample(4, seed=[0, 1])
 

@@ -109,7 +109,7 @@ def test_prior(name: str, path: Path) -> None:
 
 @pytest.mark.parametrize("key", CALLABLES)
 def test_divergence(key: str, path: Path) -> None:
-    vae = make_vae(divergence=CALLABLES[key], alpha=1.0, num_samples=2)
+    vae = make_vae(divergence=CALLABLES[key](), alpha=1.0, num_samples=2)
     check_evaluation(vae, data(7), path)
 
 

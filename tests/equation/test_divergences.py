@@ -377,7 +377,9 @@ MEMORY = """
 import gc, sys
 import tensorflow as tf
 import tf_decomp
-from tf_decomp.divergences import DIVERGENCES, TotalCorrelation
+from tf_decomp.divergences import DIVERGENCES
+from tf_decomp.experiment.choices import CHOICES
+from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.priors import NormalPrior
 from tensorflow_probability import distributions as tfd
 
@@ -402,11 +404,9 @@ def run(call, n, d):
 
 imported = status("VmRSS")
 name, n, d = sys.argv[1], *map(int, sys.argv[2:])
-total_correlation = "total_correlation_"
-if name.startswith(total_correlation):
-    call = TotalCorrelation(10**5, name.removeprefix(total_correlation))
-else:
-    call = DIVERGENCES[name]
+build = CHOICES["divergence"][name].build
+config = ExperimentConfig(divergence=name, latent_dim=d)
+call = DIVERGENCES[name] if build is None else build(config, None, 10**5)
 run(call, 64, d)
 gc.collect()
 with open("/proc/self/clear_refs", "w") as file:

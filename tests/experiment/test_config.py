@@ -349,7 +349,10 @@ def test_number_of_classes_reaches_every_decoder(
 def test_one_code_is_enough_for_few_divergences(divergence: str) -> None:
     settings: dict[str, Any] = {"divergence": divergence, "alpha": 1.0}
     ExperimentConfig(**settings, batch_size=2)
-    if divergence in ("inclusive_kl", "dimensionwise_mmd", "sliced_wasserstein"):
+    least = getattr(CALLABLES[divergence](), "least_batch", 1)
+    few = ("inclusive_kl", "dimensionwise_mmd", "sliced_wasserstein")
+    assert (least == 1) == (divergence in (*few, "adversarial_kl", "kl_capacity"))
+    if least == 1:
         ExperimentConfig(**settings, batch_size=1)
         return
     with pytest.raises(InputError) as caught:
@@ -364,6 +367,9 @@ def test_units_of_divergences() -> None:
         "inclusive_kl",
         "total_correlation_weighted",
         "total_correlation_stratified",
+        "adversarial_kl",
+        "adversarial_total_correlation",
+        "kl_capacity",
     }
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Divergences: KL(q(z|x) || p(z)), and D(q(z), p(z)) on the aggregate."""
 
+from tf_decomp.divergences.adversarial import AdversarialDivergence
+from tf_decomp.divergences.capacity import KLCapacity
 from tf_decomp.divergences.kl import (
     closed_form_kl,
     inclusive_kl,
@@ -31,6 +33,8 @@ from tf_decomp.divergences.total_correlation import TotalCorrelation
 
 __all__ = [
     "DIVERGENCES",
+    "AdversarialDivergence",
+    "KLCapacity",
     "TotalCorrelation",
     "closed_form_kl",
     "dimensionwise_mmd",

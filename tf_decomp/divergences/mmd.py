@@ -97,6 +97,7 @@ dimensionwise_mmd_divergence = in_calling_form(
 joint_mmd_divergence = in_calling_form(
     joint_mmd,
     lambda posterior, prior, latents, prior_samples: joint_mmd(latents, prior_samples),
+    least_batch=2,
 )
 
 

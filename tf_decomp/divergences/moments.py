@@ -56,12 +56,14 @@ def dip_vae_ii(posterior: tfd.Distribution, diagonal: float = 1.0) -> tf.Tensor:
 dip_vae_i_divergence = in_calling_form(
     dip_vae_i,
     lambda posterior, prior, latents, prior_samples: dip_vae_i(posterior),
+    least_batch=2,
 )
 
 
 dip_vae_ii_divergence = in_calling_form(
     dip_vae_ii,
     lambda posterior, prior, latents, prior_samples: dip_vae_ii(posterior),
+    least_batch=2,
 )
 
 

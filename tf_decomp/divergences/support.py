@@ -56,6 +56,7 @@ def hausdorff_support(latents: tf.Tensor) -> tf.Tensor:
 hausdorff_support_divergence = in_calling_form(
     hausdorff_support,
     lambda posterior, prior, latents, prior_samples: hausdorff_support(latents),
+    least_batch=2,
 )
 
 

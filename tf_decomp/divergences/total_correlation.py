@@ -55,6 +55,8 @@ class TotalCorrelation:
         >>> DecompositionVAE(..., divergence=TotalCorrelation(len(x)), alpha=5.0)
     """
 
+    least_batch = 2
+
     def __init__(self, num_data: int, sampling: str = "weighted") -> None:
         self.num_data = check_whole_number("TotalCorrelation: num_data", num_data, 2)
         if sampling not in SAMPLING:

@@ -9,9 +9,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 
-from tf_decomp.divergences import TotalCorrelation
+from tf_decomp.divergences import (
+    AdversarialDivergence,
+    KLCapacity,
+    TotalCorrelation,
+)
 from tf_decomp.errors import InputError
 from tf_decomp.priors import (
     FactorisedMixturePrior,
@@ -46,6 +51,7 @@ class Choice(NamedTuple):
         takes_data: Whether `build` needs the examples.
         unit: Of its values, for divergences.
         least_batch: The smallest batch of which there is such a divergence.
+        batch_per_dimension: Or the smallest for each latent dimension.
     """
 
     title: str
@@ -57,6 +63,7 @@ class Choice(NamedTuple):
     takes_data: bool = False
     unit: str = "nats"
     least_batch: int = 1
+    batch_per_dimension: int = 0
 
 
 def _normal_pca(config: Any, x: np.ndarray | None, _: int | None) -> NormalPrior:
@@ -110,6 +117,15 @@ def _total_correlation(
             "num_data"
         )
     return TotalCorrelation(num_data, sampling)
+
+
+def _adversarial(reference: str, config: Any, *_: Any) -> AdversarialDivergence:
+    return AdversarialDivergence(
+        config.latent_dim,
+        reference,
+        config.adversary_hidden,
+        keras.optimizers.Adam(config.adversary_learning_rate, 0.5, 0.9),
+    )
 
 
 PRIORS = {
@@ -252,6 +268,22 @@ DIVERGENCES = {
         partial(_total_correlation, "stratified"),
         least_batch=2,
     ),
+    "adversarial_kl": Choice(
+        "KL(q(z) ‖ p(z)) by an adversary's density ratio",
+        partial(_adversarial, "prior"),
+        settings=("adversary_hidden", "adversary_learning_rate"),
+    ),
+    "adversarial_total_correlation": Choice(
+        "the total correlation of q(z) by an adversary's density ratio",
+        partial(_adversarial, "marginals"),
+        settings=("adversary_hidden", "adversary_learning_rate"),
+        batch_per_dimension=1,
+    ),
+    "kl_capacity": Choice(
+        "the distance of the mean KL from a capacity of {capacity} nats",
+        lambda config, *_: KLCapacity(config.capacity),
+        settings=("capacity", "capacity_epochs"),
+    ),
 }
 
 
@@ -261,7 +293,7 @@ class Objective(NamedTuple):
     Attributes:
         title: What its authors call it.
         source: Where it is from.
-        settings: The divergence, which makes it what it is, and alpha and beta.
+        settings: The divergence, which makes it what it is, alpha, beta and others.
     """
 
     title: str
@@ -275,11 +307,29 @@ OBJECTIVES = {
         "Higgins et al. 2017",
         {"divergence": "none", "alpha": 0.0, "beta": 4.0},
     ),
+    # Their gamma is alpha.
+    "annealed_vae": Objective(
+        "annealed VAE",
+        "Burgess et al. 2018",
+        {
+            "divergence": "kl_capacity",
+            "alpha": 1000.0,
+            "beta": 0.0,
+            "capacity": 25.0,
+            "capacity_epochs": 10,
+        },
+    ),
     # Their beta is 1 + alpha.
     "beta_tcvae": Objective(
         "beta-TCVAE",
         "Chen et al. 2018",
         {"divergence": "total_correlation_weighted", "alpha": 5.0, "beta": 1.0},
+    ),
+    # Their gamma is alpha.
+    "factor_vae": Objective(
+        "FactorVAE",
+        "Kim and Mnih 2018",
+        {"divergence": "adversarial_total_correlation", "alpha": 35.0, "beta": 1.0},
     ),
     # Their lambda_od is alpha.
     "dip_vae_i": Objective(

@@ -60,7 +60,16 @@ SUBJECTS = {
         "hidden",
         "batch_norm",
     ),
-    "Objective": ("divergence", "alpha", "beta", "num_samples"),
+    "Objective": (
+        "divergence",
+        "alpha",
+        "beta",
+        "capacity",
+        "capacity_epochs",
+        "adversary_hidden",
+        "adversary_learning_rate",
+        "num_samples",
+    ),
     "Training": ("epochs", "batch_size", "learning_rate", "seed", "strategy"),
     "Files": ("output_dir", "overwrite"),
 }
@@ -169,6 +178,24 @@ class ExperimentConfig:
     )
     alpha: float = _setting(0.0, "Weight of D in the objective (7).", least=0)
     beta: float = _setting(1.0, "Weight of the KL in the objective (7).", least=0)
+    capacity: float = _setting(
+        25.0, "Of divergence kl_capacity: of the mean KL, in nats.", least=0
+    )
+    capacity_epochs: int = _setting(
+        0,
+        "Of divergence kl_capacity: epochs in which the capacity rises from 0 (a step "
+        "in each row of history.csv); 0: it is fixed.",
+        least=0,
+    )
+    adversary_hidden: tuple[int, ...] = _setting(
+        (256, 256),
+        "Of adversarial divergences: units of the adversary's hidden layers.",
+        least=1,
+        most=10_000,
+    )
+    adversary_learning_rate: float = _setting(
+        1e-4, "Of adversarial divergences: of the adversary's Adam.", least=SMALLEST
+    )
     num_samples: int = _setting(1, "Posterior samples a datum.", least=1)
     epochs: int = _setting(500, "Passes over the training data.", least=1)
     batch_size: int = _setting(400, "Examples a step, over all replicas.", least=1)
@@ -204,14 +231,13 @@ class ExperimentConfig:
                 f"alpha={self.alpha} weighs a divergence, but divergence=none; "
                 f"set divergence to {others}, or alpha to 0"
             )
-        if (
-            self.alpha > 0
-            and self.batch_size < DIVERGENCES[self.divergence].least_batch
-        ):
+        choice = DIVERGENCES[self.divergence]
+        least = max(choice.least_batch, choice.batch_per_dimension * self.latent_dim)
+        if self.alpha > 0 and self.batch_size < least:
             raise InputError(
                 f"batch_size={self.batch_size}: divergence={self.divergence} compares "
-                "the encodings of a batch with each other; raise batch_size, or set "
-                "alpha to 0"
+                f"the encodings of a batch with each other and needs {least} or more; "
+                "raise batch_size, or set alpha to 0"
             )
         latent_dim = PRIORS[self.prior].latent_dim
         if latent_dim not in (None, self.latent_dim):

@@ -7,6 +7,7 @@ settings and the rows of history.csv. It is written under a temporary name and r
 ckpt-7.json last.
 """
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -54,7 +55,8 @@ class RunState:
         self._strategy = vae.distribute_strategy
         self._files, self._config = files, config
         self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._variables = [v.value for v in (*vae.weights, *vae.optimizer.variables)]
+        slots = (learner.optimizer.variables for learner in vae.learners())
+        self._variables = [v.value for v in itertools.chain(vae.weights, *slots)]
         self._checkpoint = tf.train.Checkpoint(
             epoch=self._epoch, variables=self._variables
         )

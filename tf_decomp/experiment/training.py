@@ -27,7 +27,7 @@ from tf_decomp.experiment.strategies import broadcast_number, is_chief, make_str
 from tf_decomp.export import export_saved_model
 from tf_decomp.files import naming, write_json, write_text
 from tf_decomp.plots.style import plain_text
-from tf_decomp.vae import DecompositionVAE
+from tf_decomp.vae import DecompositionVAE, LinearSchedule
 from tf_decomp.vae.whole_set import BatchBias
 
 _LEAST_ROWS = 50
@@ -310,6 +310,10 @@ def _fit(
         recorder = RunRecorder(files, state, first, a_row)
         progress = EpochProgress(first, a_row, config.epochs)
         bias = BatchBias(_pipeline(dataset.train, config), len(dataset.train.x))
+        schedules = []
+        if config.divergence == "kl_capacity" and config.capacity_epochs:
+            rise = (vae.divergence.capacity, 0.0, config.capacity)
+            schedules = [LinearSchedule(*rise, config.capacity_epochs, first, a_row)]
         validation = dataset.test._replace(x=dataset.test.x[:_VALIDATION_EXAMPLES])
         vae.fit(
             _pipeline(dataset.train, config, first, epochs),
@@ -317,7 +321,7 @@ def _fit(
             steps_per_epoch=a_row * steps,
             shuffle=False,
             validation_data=_pipeline(validation, config),
-            callbacks=[recorder, progress, bias],
+            callbacks=[*schedules, recorder, progress, bias],
             verbose=1 if sys.stdout.isatty() else 2,
         )
         if recorder.failed:

@@ -2,5 +2,6 @@
 """The model: the objective (7) as a Keras model, and how its steps run."""
 
 from tf_decomp.vae.model import DecompositionVAE
+from tf_decomp.vae.schedule import LinearSchedule
 
-__all__ = ["DecompositionVAE"]
+__all__ = ["DecompositionVAE", "LinearSchedule"]

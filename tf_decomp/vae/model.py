@@ -12,13 +12,15 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tf_decomp.batches import is_array
 from tf_decomp.checks import (
     check_memory,
     check_real_number,
     check_whole_number,
     short,
 )
-from tf_decomp.divergences import DIVERGENCES
+from tf_decomp.divergences import DIVERGENCES, AdversarialDivergence
+from tf_decomp.divergences.adversarial import Learner
 from tf_decomp.errors import InputError
 from tf_decomp.estimates import Estimate
 from tf_decomp.likelihoods import leaves_missing_out, likelihood_point, support_of
@@ -61,6 +63,7 @@ from tf_decomp.vae.replicas import (
 )
 from tf_decomp.vae.steps import Batch, Steps
 from tf_decomp.vae.whole_set import BatchBias, SetDivergence
+from tf_decomp.variables import checked_weight
 
 
 @keras.saving.register_keras_serializable("tf_decomp")
@@ -167,6 +170,20 @@ class DecompositionVAE(keras.Model):
     def divergence(self) -> Any:
         """D, a callable of the calling form of DIVERGENCES, or None."""
         return self._divergence
+
+    def learners(self, with_divergence: bool = True) -> list[Learner]:
+        """Returns the optimisers of a step, each with the weights that it trains.
+
+        The first is the model's own, of all trainable weights. A divergence with an
+        adversary has another.
+
+        Args:
+            with_divergence: Whether the step computes D.
+        """
+        learners = [Learner(self.optimizer, self.trainable_variables)]
+        if with_divergence and isinstance(self.divergence, AdversarialDivergence):
+            learners.append(self.divergence.learner)
+        return learners
 
     @property
     def num_samples(self) -> int:
@@ -370,7 +387,14 @@ class DecompositionVAE(keras.Model):
         steps = kwargs.get("steps_per_execution", 1)
         check_whole_number("steps_per_execution", steps, least=1)
         super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
-        check_replicas(self.distribute_strategy, self.optimizer, steps, jit_compile)
+        optimizers = [learner.optimizer for learner in self.learners()]
+        if optimizers.count(self.optimizer) > 1:
+            raise InputError(
+                "compile: expected an optimizer of the model's own; received that of "
+                "its divergence's adversary, give each its own"
+            )
+        for each in optimizers:
+            check_replicas(self.distribute_strategy, each, steps, jit_compile)
         # Under a strategy the slots cannot be made while a step is traced.
         self.optimizer.build(self.trainable_variables)
         self._steps = Steps(self, self._noise, jit_compile)
@@ -397,6 +421,8 @@ class DecompositionVAE(keras.Model):
             InputError: Its x is no tensor of examples, or it has weights.
         """
         x = self._inputs(data)
+        if x.shape[0] is not None and not tf.distribute.has_strategy():
+            self._check_batch_size(x.shape[0])
         share = share_of(x)
         noise = self._noise.of_training(self.train_batches.value, share.global_size)
         self.train_batches.assign_add(1)
@@ -470,6 +496,8 @@ class DecompositionVAE(keras.Model):
         given = {name: kwargs.get(name) for name in ("sample_weight", "class_weight")}
         refuse_weights("fit", **given)
         x = self._checked("fit", x, y, kwargs.get("steps_per_epoch"))
+        if is_array(x):
+            self._check_batch_size(32 if batch_size is None else batch_size)
         if kwargs.get("validation_data") is not None:
             kwargs["validation_data"] = self._checked_validation(
                 kwargs["validation_data"], kwargs.get("validation_steps")
@@ -775,6 +803,16 @@ class DecompositionVAE(keras.Model):
         check_values(name, x, self._form, self)
         return x
 
+    def _check_batch_size(self, size: int) -> None:
+        """Refuses batches too small for a divergence that has weight."""
+        least = getattr(self.divergence, "least_batch", 1)
+        if size < least and self.number(self.alpha) > 0:
+            raise InputError(
+                f"batch_size={size}: the divergence compares the encodings of a batch "
+                f"with each other and needs {least} or more; raise batch_size, or set "
+                "alpha to 0"
+            )
+
     def _checked_validation(self, data: Any, steps: int | None) -> Any:
         """Returns `validation_data` of Keras, checked."""
         if not isinstance(data, tuple | list):
@@ -816,40 +854,7 @@ class DecompositionVAE(keras.Model):
             if check_real_number(name, value, least=0) > 0 and name == "alpha":
                 _check_weighed(self.divergence, value)
 
-        check(value)
-        with keras.name_scope(self.name, caller=self):
-            return CheckedVariable(
-                keras.initializers.Constant(value),
-                shape=(),
-                dtype=self.variable_dtype,
-                trainable=False,
-                autocast=False,
-                aggregation="only_first_replica",
-                name=name,
-                check=check,
-            )
-
-
-class CheckedVariable(keras.Variable):
-    """A variable that refuses numbers which it must not hold, where they are known.
-
-    Args:
-        *args: As of `keras.Variable`.
-        check: Raises for a number that is refused.
-        **kwargs: As of `keras.Variable`.
-    """
-
-    def __init__(
-        self, *args: Any, check: Callable[[float], None], **kwargs: Any
-    ) -> None:
-        self._check = check
-        super().__init__(*args, **kwargs)
-
-    def assign(self, value: Any) -> Any:
-        """Assigns a number, if it passes the check (or is known in a graph only)."""
-        if not tf.is_symbolic_tensor(value):
-            self._check(value)
-        return super().assign(value)
+        return checked_weight(self, name, value, check)
 
 
 _HEADS = {

@@ -104,12 +104,13 @@ class Steps:
     def _update(self, batch: Batch, with_divergence: bool) -> None:
         """Steps along the gradient, and adds the batch's terms to the means."""
         model = self._model
+        learners = model.learners(with_divergence)
         with tf.GradientTape() as tape:
             loss, terms = model.batch_loss(batch, with_divergence)
             loss = model.optimizer.scale_loss(loss)
-        variables = model.trainable_variables
-        gradients = tape.gradient(loss, variables)
-        model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        of_each = tape.gradient(loss, [variables for _, variables in learners])
+        for (optimizer, variables), gradients in zip(learners, of_each, strict=True):
+            optimizer.apply_gradients(zip(gradients, variables, strict=True))
         model.add_to_means(terms)
 
     def _draw(self, data: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
