@@ -255,6 +255,33 @@ def test_replicas_add_up_to_the_loss_of_one() -> None:
     assert losses[1] == pytest.approx(losses[0], rel=1e-6)
 
 
+class SquaredVAE(DecompositionVAE):
+    """With an objective that is not linear in its terms."""
+
+    def objective(self, terms: Any) -> tf.Tensor:
+        divergence = None if terms.divergence is None else terms.divergence**2
+        terms = terms._replace(kl=tf.abs(terms.kl - 0.1), divergence=divergence)
+        return super().objective(terms)
+
+
+def test_replicas_agree_on_an_objective_that_is_not_linear() -> None:
+    x, weights = data(9), []
+    for name in ("none", "mirrored"):
+        keras.utils.set_random_seed(0)
+        with make_strategy(name).scope():
+            networks = CASES["normal"].encoder(), CASES["normal"].decoder()
+            prior = PRIORS["normal_learnt"]()
+            vae = SquaredVAE(
+                *networks, prior, divergence="inclusive_kl", alpha=2.0, beta=3.0
+            )
+            vae.compile(keras.optimizers.SGD(0.005), jit_compile=False)
+        before = vae.get_weights()
+        vae.fit(x, batch_size=9, epochs=2, shuffle=False, verbose=0)
+        assert largest_difference(vae.get_weights(), before) > 1000 * TOLERANCE
+        weights.append(vae.get_weights())
+    assert largest_difference(*weights) < TOLERANCE
+
+
 PAIRS = [
     *(
         (posterior, name)

@@ -312,8 +312,8 @@ class DecompositionVAE(keras.Model):
 
         Args:
             terms: Of single examples [batch], or in training their means over the
-                batch [] (equal for (7), which is linear); D [] or None, which counts
-                as 0.
+                global batch [] (equal for (7), which is linear); D [] or None, which
+                counts as 0.
         """
         dtype = terms.kl.dtype
         alpha, beta = (tf.cast(w.value, dtype) for w in (self.alpha, self.beta))
@@ -333,11 +333,13 @@ class DecompositionVAE(keras.Model):
         """
         terms, share = self.terms(batch, with_divergence), batch.share
         means = ObjectiveTerms(
-            share.mean(terms.log_likelihood),
-            share.mean(terms.kl),
-            None if terms.divergence is None else share.once(terms.divergence),
+            share.whole(share.mean(terms.log_likelihood)),
+            share.whole(share.mean(terms.kl)),
+            None
+            if terms.divergence is None
+            else share.whole(share.once(terms.divergence)),
         )
-        loss = -self.objective(means)
+        loss = -share.part(self.objective(means))
         for regularisation in self.losses:
             loss += share.once(regularisation)
         return loss, terms

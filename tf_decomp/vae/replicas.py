@@ -22,7 +22,8 @@ _OF_EACH_REPLICA = (
 class Share(NamedTuple):
     """One replica's part of the global batch.
 
-    What replicas add up is made of `mean` and `once`, since Keras sums gradients.
+    What replicas add up is made of `mean` and `once`, since Keras sums gradients; what
+    each needs whole, of `whole`.
 
     Attributes:
         size: [] examples of this replica.
@@ -49,6 +50,31 @@ class Share(NamedTuple):
     def once(self, value: tf.Tensor) -> tf.Tensor:
         """Returns this replica's part [] of a value [] that is the same on each."""
         return value / self.num_replicas
+
+    def whole(self, part: tf.Tensor) -> tf.Tensor:
+        """Returns the sum [] of all replicas' parts; its gradient is of this one's.
+
+        Args:
+            part: [], this replica's.
+        """
+        if self.num_replicas == 1:
+            return part
+        replicas = tf.distribute.get_replica_context()
+        value = tf.stop_gradient(part)
+        return part + (replicas.all_reduce(tf.distribute.ReduceOp.SUM, value) - value)
+
+    def part(self, whole: tf.Tensor) -> tf.Tensor:
+        """Returns this replica's part [] of a function of what `whole` gave.
+
+        Replicas' values add up to that of the function, their gradients too.
+
+        Args:
+            whole: [], the function's value, the same on each.
+        """
+        if self.num_replicas == 1:
+            return whole
+        value = tf.stop_gradient(whole)
+        return self.once(value) + (whole - value)
 
 
 def share_of(x: tf.Tensor) -> Share:
