@@ -21,6 +21,8 @@ from tf_decomp.data import (
 )
 from tf_decomp.divergences import (
     DIVERGENCES,
+    AdversarialDivergence,
+    KLCapacity,
     TotalCorrelation,
     dimensionwise_mmd,
     dip_vae_i,
@@ -75,12 +77,13 @@ from tf_decomp.priors import (
     VampPrior,
     pca_variances,
 )
-from tf_decomp.vae import DecompositionVAE
+from tf_decomp.vae import DecompositionVAE, LinearSchedule
 
 __version__ = "0.2.0"
 
 __all__ = [
     "DIVERGENCES",
+    "AdversarialDivergence",
     "BernoulliLikelihood",
     "CategoricalLikelihood",
     "ContinuousBernoulliLikelihood",
@@ -96,8 +99,10 @@ __all__ = [
     "HierarchicalPrior",
     "IndependentSubspacesPrior",
     "InputError",
+    "KLCapacity",
     "LaplaceLikelihood",
     "LaplacePosterior",
+    "LinearSchedule",
     "MLPDecoder",
     "MLPEncoder",
     "NegativeBinomialLikelihood",
