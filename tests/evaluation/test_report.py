@@ -607,7 +607,9 @@ def test_sentence_of_every_prior(prior: str) -> None:
 @pytest.mark.parametrize("name", [name for name in DIVERGENCES if name != "none"])
 def test_sentence_of_every_divergence(name: str) -> None:
     text = words_about(alpha=5.0, divergence=name)
-    assert f"alpha = 5 weighs {DIVERGENCES[name].title}" in text
+    title = DIVERGENCES[name].title.format(capacity=25)
+    assert f"alpha = 5 weighs {title}" in text
+    assert "{" not in text
 
 
 def test_one_of_a_thing_has_no_plural_and_names_are_names() -> None:

@@ -42,7 +42,7 @@ def describe_training(config: ExperimentConfig) -> str:
             "there is no divergence between q(z) and p(z) in it (alpha = 0)"
         )
     else:
-        divergence = DIVERGENCES[config.divergence].title
+        divergence = DIVERGENCES[config.divergence].title.format_map(texts)
         regularisation = f"alpha = {texts['alpha']} weighs {divergence}"
     text = (
         f"A variational autoencoder with "
