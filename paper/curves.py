@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from paper.estimators import RELATED
 from paper.statistics import mean_number
 from paper.table import Row, choose, levels
 from tf_decomp.plots.style import CLASS_COLORS, CLASS_MARKERS, NOTE_COLOR, STYLE
@@ -31,6 +32,12 @@ _ESTIMATOR_NAMES = {
     "stratified_sampling": "KL(q || p), stratified sampling",
     "inclusive_kl": "KL(p || q), inclusive",
     "dimensionwise_mmd": "MMD, dimension-wise",
+    "joint_mmd": "joint MMD",
+    "sliced_wasserstein": "sliced Wasserstein",
+    "dip_vae_i": "DIP-VAE-I",
+    "dip_vae_ii": "DIP-VAE-II",
+    "total_correlation_weighted": "total correlation, weighted",
+    "total_correlation_stratified": "total correlation, stratified",
 }
 _LENGTHS = {"epochs": "epochs", "max_train_examples": "images, each seen once"}
 _CHANCE = {"factor_vae_score": "factor_vae_chance", "hoyer": "hoyer_chance"}
@@ -201,40 +208,67 @@ def draw_estimators(rows: Sequence[Row]) -> Figure:
     Args:
         rows: Of the table.
     """
-    figure = Figure(figsize=(9.6, 6.0), layout="constrained")
-    dims = levels(rows, "latent_dim")
-    panels = figure.subplots(2, len(dims), squeeze=False, sharex=True)
-    names = dict.fromkeys(row["estimator"] for row in rows)
+    related = [row for row in rows if row["estimator"] in RELATED]
+    rows = [row for row in rows if row["estimator"] not in RELATED]
+    dims, num_panels = levels(rows, "latent_dim"), 3 if related else 2
+    figure = Figure(figsize=(9.6, 3.1 * num_panels), layout="constrained")
+    panels = figure.subplots(num_panels, len(dims), squeeze=False, sharex=True)
     for column, latent_dim in enumerate(dims):
-        above, below = panels[:, column]
-        for index, name in enumerate(names):
-            mine = choose(rows, "bias", estimator=name, latent_dim=latent_dim)
-            size, bias, error, deviation = (
-                np.array([row[key] for row in mine])
-                for key in ("batch_size", "bias", "bias_standard_error", "deviation")
-            )
+        above, below, *others = panels[:, column]
+        _draw_biases(above, rows, latent_dim)
+        for index, name in enumerate(_names(rows)):
+            mine = choose(rows, "deviation", estimator=name, latent_dim=latent_dim)
+            size, deviation = _columns(mine, "batch_size", "deviation")
             look = _look(index)
-            above.errorbar(size, bias, 2 * error, **look, markersize=4, label=name)
             below.plot(size, deviation, **look, markersize=4, linestyle="--")
-        above.set_yscale("symlog", linthresh=0.1)
-        above.axhline(0, color="black", linewidth=0.8)
         truth = choose(rows, "truth", estimator="naive_mixture", latent_dim=latent_dim)
         kl = f"KL(q(z) || p(z)) = {truth[0]['truth']:.3g} nats"
         above.set_title(f"{latent_dim:g} dimensions, {kl}")
-        below.set(xscale="log", yscale="log", xlabel="batch size")
+        below.set(xscale="log", yscale="log")
+        for panel in others:
+            _draw_biases(panel, related, latent_dim)
+            panel.set_title(f"{latent_dim:g} dimensions, D of related work")
+        panels[-1, column].set_xlabel("batch size")
     panels[0, 0].set_ylabel("bias, nats\n(MMD: no unit)")
     panels[1, 0].set_ylabel("standard deviation, nats\n(MMD: no unit)")
     for panel in panels.ravel():
         panel.grid(True)
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    labels = [_ESTIMATOR_NAMES[label] for label in labels]
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    figure.legend(*_legend(panels[0, 0]), loc="outside upper center", ncols=3)
+    if related:
+        panels[2, 0].set_ylabel("bias, nats\n(total correlation; else no unit)")
+        handles, labels = _legend(panels[2, 0])
+        panels[2, -1].legend(
+            handles, labels, loc="upper left", bbox_to_anchor=(1.01, 1.0)
+        )
     counts = sorted({f"{row['n']:.0f}" for row in rows}, key=int)
     batches = " to ".join(dict.fromkeys((counts[0], counts[-1])))
     text = f"Error bars: {_TWO} standard errors; {batches} minibatches a point. "
-    naive = "Below, the naive mixture is behind weighted sampling."
+    naive = "In the second row the naive mixture is behind weighted sampling."
     write_caption(figure, rows, text + naive)
     return figure
+
+
+def _draw_biases(axes: Axes, rows: Sequence[Row], latent_dim: float) -> None:
+    for index, name in enumerate(_names(rows)):
+        mine = choose(rows, "bias", estimator=name, latent_dim=latent_dim)
+        size, bias, error = _columns(mine, "batch_size", "bias", "bias_standard_error")
+        axes.errorbar(size, bias, 2 * error, **_look(index), markersize=4, label=name)
+    axes.set_yscale("symlog", linthresh=0.1)
+    axes.axhline(0, color="black", linewidth=0.8)
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row["estimator"] for row in rows))
+
+
+def _columns(rows: Sequence[Row], *keys: str) -> list[np.ndarray]:
+    return [np.array([row[key] for row in rows]) for key in keys]
+
+
+def _legend(axes: Axes) -> tuple[list[Any], list[str]]:
+    """Returns handles and readable labels of estimators."""
+    handles, labels = axes.get_legend_handles_labels()
+    return handles, [_ESTIMATOR_NAMES[label] for label in labels]
 
 
 def _draw_rotation(axes: Axes, rows: Sequence[Row], index: int) -> None:

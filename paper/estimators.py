@@ -7,8 +7,8 @@ t^2 = 1.5, s^2 = 0.225 and latent_dim 10 it is like dSprites, where I(x; z) is 9
 too.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -17,9 +17,24 @@ from tensorflow_probability import distributions as tfd
 
 from paper.statistics import mean_number
 from paper.table import Row
-from tf_decomp.divergences import dimensionwise_mmd, inclusive_kl
+from tf_decomp.divergences import (
+    DIVERGENCES,
+    TotalCorrelation,
+    dimensionwise_mmd,
+    inclusive_kl,
+    joint_mmd,
+)
 from tf_decomp.posteriors import aggregate_log_prob
 
+# Divergences of related work; of the others no truth is known.
+RELATED = (
+    "joint_mmd",
+    "sliced_wasserstein",
+    "dip_vae_i",
+    "dip_vae_ii",
+    "total_correlation_weighted",
+    "total_correlation_stratified",
+)
 _VARIANCE = 0.225
 _AGGREGATE_VARIANCE = 1.5
 # Repetitions fall with the batch size, within bounds: a batch costs its square.
@@ -34,6 +49,14 @@ class _Size(NamedTuple):
     batch_sizes: tuple[int, ...]
     repetitions: tuple[int, int]
     truth_samples: int
+
+
+class _Batch(NamedTuple):
+    """Means of the encodings, and samples of q(z) and p(z), each [B, latent_dim]."""
+
+    means: np.ndarray
+    z: np.ndarray
+    y: np.ndarray
 
 
 _SIZES = {
@@ -55,6 +78,10 @@ def estimator_rows(scale: str, seed: int) -> list[Row]:
         {"scale": scale, **row}
         for latent_dim in size.latent_dims
         for row in _case_rows(size, latent_dim, seed)
+    ] + [
+        {"scale": scale, **row}
+        for latent_dim in size.latent_dims
+        for row in _related_rows(size, latent_dim, seed)
     ]
 
 
@@ -101,20 +128,89 @@ def _case_rows(size: _Size, latent_dim: int, seed: int) -> Iterator[Row]:
     for batch_size in size.batch_sizes:
         repetitions = int(np.clip(_PAIRS // batch_size, *size.repetitions))
         draws = [_estimates(means, batch_size, rng) for _ in range(repetitions)]
-        for estimator, (truth, truth_error) in truths.items():
-            bias = mean_number("bias", (draw[estimator] - truth for draw in draws))
-            error = float(np.hypot(bias.standard_error, truth_error))
-            yield {
-                "estimator": estimator,
-                "latent_dim": latent_dim,
-                "batch_size": batch_size,
-                "truth": truth,
-                "truth_standard_error": truth_error,
-                "bias": bias.value,
-                "bias_standard_error": error,
-                "deviation": bias.standard_error * bias.n**0.5,
-                "n": bias.n,
-            }
+        yield from _bias_rows(latent_dim, batch_size, truths, draws)
+
+
+def _bias_rows(
+    latent_dim: int,
+    batch_size: int,
+    truths: Mapping[str, tuple[float, float]],
+    draws: Sequence[Mapping[str, float]],
+) -> Iterator[Row]:
+    """Yields a row for each estimator, from its values in minibatches."""
+    for estimator, (truth, truth_error) in truths.items():
+        bias = mean_number("bias", (draw[estimator] - truth for draw in draws))
+        error = float(np.hypot(bias.standard_error, truth_error))
+        yield {
+            "estimator": estimator,
+            "latent_dim": latent_dim,
+            "batch_size": batch_size,
+            "truth": truth,
+            "truth_standard_error": truth_error,
+            "bias": bias.value,
+            "bias_standard_error": error,
+            "deviation": bias.standard_error * bias.n**0.5,
+            "n": bias.n,
+        }
+
+
+def _related_rows(size: _Size, latent_dim: int, seed: int) -> Iterator[Row]:
+    """Yields the rows of the divergences of related work, from data of their own."""
+    rng = np.random.default_rng([seed, latent_dim, 1])
+    spread = (_AGGREGATE_VARIANCE - _VARIANCE) ** 0.5
+    means = (spread * rng.normal(size=(size.n, latent_dim))).astype(np.float32)
+    truths, prior = _related_truths(means, size, rng), _prior(latent_dim)
+    for batch_size in size.batch_sizes:
+        repetitions = int(np.clip(_PAIRS // batch_size, *size.repetitions))
+        draws = [
+            _related_values(RELATED, _draw(means, batch_size, rng), size.n, prior)
+            for _ in range(repetitions)
+        ]
+        yield from _bias_rows(latent_dim, batch_size, truths, draws)
+
+
+def _related_values(
+    names: Iterable[str], batch: _Batch, num_data: int, prior: tfd.Distribution
+) -> dict[str, float]:
+    """Returns divergences of a batch, as a model calls them."""
+    calls: dict[str, Any] = {**DIVERGENCES, **_total_correlations(num_data)}
+    posterior = _posterior(batch.means)
+    return {n: float(calls[n](posterior, prior, batch.z, batch.y)) for n in names}
+
+
+def _total_correlations(num_data: int) -> dict[str, TotalCorrelation]:
+    return {
+        f"total_correlation_{sampling}": TotalCorrelation(num_data, sampling)
+        for sampling in ("weighted", "stratified")
+    }
+
+
+def _related_truths(
+    means: np.ndarray, size: _Size, rng: np.random.Generator
+) -> dict[str, tuple[float, float]]:
+    """Returns what each is for, of all data, with its standard error."""
+    n, latent_dim = means.shape
+    prior = _prior(latent_dim)
+    everyone = _Batch(means, means, means)
+    moments = _related_values(("dip_vae_i", "dip_vae_ii"), everyone, n, prior)
+    rows = rng.integers(n, size=size.truth_samples)
+    noise = rng.normal(size=(2, size.truth_samples, latent_dim)).astype(np.float32)
+    z, y = means[rows] + np.float32(_VARIANCE**0.5) * noise[0], noise[1]
+    mmd = mean_number("", [float(joint_mmd(*pair)) for pair in _parts(z, y)])
+    ratios = aggregate_log_prob(_posterior(means), z).numpy().astype(float)
+    for d in range(latent_dim):
+        marginal = _posterior(means[:, d : d + 1])
+        ratios -= aggregate_log_prob(marginal, z[:, d : d + 1]).numpy()
+    correlation = mean_number("", ratios)
+    of_correlation = (correlation.value, correlation.standard_error)
+    return {
+        "joint_mmd": (mmd.value, mmd.standard_error),
+        # Of any direction, of infinitely many data.
+        "sliced_wasserstein": ((_AGGREGATE_VARIANCE**0.5 - 1) ** 2, 0.0),
+        **{name: (value, 0.0) for name, value in moments.items()},
+        "total_correlation_weighted": of_correlation,
+        "total_correlation_stratified": of_correlation,
+    }
 
 
 def _truths(
@@ -151,11 +247,8 @@ def _estimates(
     means: np.ndarray, batch_size: int, rng: np.random.Generator
 ) -> dict[str, float]:
     """Returns every estimate from one minibatch of distinct data."""
-    latent_dim = means.shape[1]
-    batch = means[rng.choice(len(means), batch_size, replace=False)]
-    noise = rng.normal(size=(2, batch_size, latent_dim)).astype(np.float32)
-    z, y = batch + np.float32(_VARIANCE**0.5) * noise[0], noise[1]
-    prior = _prior(latent_dim)
+    batch, z, y = _draw(means, batch_size, rng)
+    prior = _prior(means.shape[1])
     log_p = prior.log_prob(z).numpy().astype(float)
     logs = log_aggregates(_log_densities(z, batch), len(means))
     kls = {name: float(np.mean(log_q - log_p)) for name, log_q in logs.items()}
@@ -164,6 +257,12 @@ def _estimates(
         "inclusive_kl": float(inclusive_kl(y, prior, _posterior(batch))),
         "dimensionwise_mmd": float(dimensionwise_mmd(z, y)),
     }
+
+
+def _draw(means: np.ndarray, batch_size: int, rng: np.random.Generator) -> _Batch:
+    batch = means[rng.choice(len(means), batch_size, replace=False)]
+    noise = rng.normal(size=(2, *batch.shape)).astype(np.float32)
+    return _Batch(batch, batch + np.float32(_VARIANCE**0.5) * noise[0], noise[1])
 
 
 def _log_densities(z: np.ndarray, means: np.ndarray) -> np.ndarray:

@@ -193,6 +193,48 @@ def test_biases_of_the_estimators(estimates: list[Row]) -> None:
     assert {row["scale"] for row in estimates} == {"smoke"}
 
 
+def test_truths_of_related_divergences() -> None:
+    """Of 20,000 encodings that fill the aggregate, N(0, 1.5 I), beside N(0, I)."""
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(20_000, 2), scale=1.275**0.5).astype(np.float32)
+    size = estimators._Size((2,), len(means), (64,), (4, 4), truth_samples=4000)
+    truths = estimators._related_truths(means, size, rng)
+    assert truths.keys() == set(estimators.RELATED)
+    # Kernels C / (C + |z - y|^2), by the integral over normals of each width.
+    squares = 2 * np.random.default_rng(1).standard_gamma(1, 400_000)  # of |N(0, I)|
+    constants = 4 * np.array([0.1, 0.2, 0.5, 1, 2, 5, 10])
+    of_q, of_p, of_both = (
+        np.mean(sum(c / (c + width * squares) for c in constants))
+        for width in (3.0, 2.0, 2.5)
+    )
+    expected = {
+        "joint_mmd": of_q + of_p - 2 * of_both,
+        "sliced_wasserstein": (1.5**0.5 - 1) ** 2,
+        "dip_vae_i": 10 * 2 * 0.275**2,
+        "dip_vae_ii": 2 * 0.5**2,
+        "total_correlation_weighted": 0.0,
+        "total_correlation_stratified": 0.0,
+    }
+    for name, truth in expected.items():
+        value, error = truths[name]
+        # Variances of 20,000 data have an error of 1 %.
+        spread = 0.1 * truth if name.startswith("dip_vae") else 2e-3
+        assert abs(value - truth) < 4 * error + spread, name
+        assert error < 0.03, name
+
+
+def test_biases_of_related_divergences(estimates: list[Row]) -> None:
+    high = choose(estimates, "bias", latent_dim=10, batch_size=64)
+    bias = {row["estimator"]: row["bias"] for row in high}
+    error = {row["estimator"]: row["bias_standard_error"] for row in high}
+    assert abs(bias["joint_mmd"]) < 6 * error["joint_mmd"]
+    for name in ("sliced_wasserstein", "dip_vae_ii"):
+        assert bias[name] > 3 * error[name], name
+    # The same mixture: 9 log N above (docs/howto/divergence.md).
+    (row,) = choose(high, "truth", estimator="total_correlation_weighted")
+    assert row["truth"] + row["bias"] > 9 * np.log(1000)
+
+
 # -- theorems -----------------------------------------------------------------------
 
 
