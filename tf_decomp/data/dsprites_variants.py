@@ -31,8 +31,10 @@ def color_dsprites(
     """Returns dSprites whose shapes have random colours, on black.
 
     Each of the three channels is the binary image times a number drawn uniformly from
-    [0.5, 1]. The colour is no factor. The values are not binary: take a likelihood
-    over [0, 1] or the reals (continuous Bernoulli, normal), not the Bernoulli one.
+    [0.5, 1]. The colour is no factor. The values are not binary: the Bernoulli's
+    cross-entropy is no log-density of them, and on a background that is always 0 the
+    continuous Bernoulli's has no bound. A Laplace or normal likelihood of fixed scale
+    has one.
 
     Args:
         data_dir: As of `dsprites`, which gives the images.
@@ -76,9 +78,9 @@ def noisy_dsprites(
     """Returns dSprites whose shapes are white, on coloured noise.
 
     Every pixel of the background has in each of three channels a number of its own,
-    drawn uniformly from [0, 1). The noise is no factor. The values are not binary: take
-    a likelihood over [0, 1] or the reals (continuous Bernoulli, normal), not the
-    Bernoulli one.
+    drawn uniformly from [0, 1). The noise is no factor. The values are not binary: the
+    Bernoulli's cross-entropy is no log-density of them; that of a continuous Bernoulli,
+    normal or Laplace likelihood is.
 
     Args:
         data_dir: As of `dsprites`, which gives the images.
