@@ -2,13 +2,19 @@
 """Runs on images drawn from factors: networks of three channels, correlated or not."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from runs import one_line, plain_operations, slow_behind
 
 from tf_decomp import ExperimentConfig, train
+from tf_decomp.data import xy_squares
+from tf_decomp.data.dsprites_rendering import FACTOR_NAMES
 from tf_decomp.errors import InputError
+from tf_decomp.evaluation import judge
+from tf_decomp.evaluation.explorer import page
 from tf_decomp.experiment.build import build_dataset, load_model
 from tf_decomp.experiment.run_files import RunFiles
 
@@ -81,3 +87,27 @@ def test_factors_that_are_not_there_stop_a_run_before_it_begins(
         train(config)
     one_line(error, *named)
     assert not (tmp_path / "run").exists()
+
+
+def test_shapes_are_scored_as_classes_and_positions_in_order() -> None:
+    assert FACTOR_NAMES[0] == "shape"
+    sprites = ("dsprites", "color_dsprites", "noisy_dsprites")
+    assert dict.fromkeys(sprites, (0,)) == judge._CATEGORICAL
+
+
+def test_the_explorer_names_factors_as_the_data_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def describe(vae: Any, test: Any, codes: Any, names: Any) -> dict[str, str]:
+        seen.append(names)
+        return {"kind": "image"}
+
+    monkeypatch.setattr(page, "_describe", describe)
+    monkeypatch.setattr(page, "fill", lambda *arguments, **values: "filled")
+    test = xy_squares(max_train_examples=1).test
+    run: Any = SimpleNamespace(vae=None, test=test, config=ExperimentConfig())
+    codes: Any = None
+    assert page.describe_run(RunFiles(tmp_path), run, codes) == "filled"
+    assert seen == [("x_R", "y_R", "x_G", "y_G", "x_B", "y_B")]
