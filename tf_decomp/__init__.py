@@ -11,13 +11,18 @@ start_tensorflow()
 
 from tf_decomp.data import (
     Dataset,
+    FactorCorrelation,
     Split,
+    color_dsprites,
+    correlate_factors,
     dsprites,
     fashion_mnist,
     load_dataset,
     make_pipeline,
+    noisy_dsprites,
     pinwheel,
     render_dsprites,
+    xy_squares,
 )
 from tf_decomp.divergences import (
     DIVERGENCES,
@@ -92,6 +97,7 @@ __all__ = [
     "Dataset",
     "DecompositionVAE",
     "ExperimentConfig",
+    "FactorCorrelation",
     "FactorisedMixturePrior",
     "FillMissing",
     "FlowPrior",
@@ -120,6 +126,8 @@ __all__ = [
     "VampPrior",
     "aggregate_posterior",
     "build_vae",
+    "color_dsprites",
+    "correlate_factors",
     "decomposition_objective",
     "dimensionwise_mmd",
     "dip_vae_i",
@@ -135,12 +143,14 @@ __all__ = [
     "load_dataset",
     "load_encoder",
     "make_pipeline",
+    "noisy_dsprites",
     "objective_terms",
     "pca_variances",
     "pinwheel",
     "render_dsprites",
     "sliced_wasserstein",
     "train",
+    "xy_squares",
 ]
 
 _LAZY = ("metrics", "theory")

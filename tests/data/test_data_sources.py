@@ -14,14 +14,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from runs import one_line
 
 from tf_decomp.data import (
+    FactorCorrelation,
+    color_dsprites,
     dsprites,
     fashion_mnist,
     load_dataset,
     load_npz,
     load_tfds,
+    noisy_dsprites,
     pinwheel,
+    xy_squares,
 )
 from tf_decomp.errors import InputError
 
@@ -346,7 +351,12 @@ def test_load_dataset_takes_a_random_subset(tmp_path: Path) -> None:
     assert len(dataset.test.x) == 100
 
 
-@pytest.mark.parametrize(("of", "size"), [(dsprites, 64), (fashion_mnist, 32)])
+_DRAWN = (dsprites, color_dsprites, noisy_dsprites, xy_squares)
+
+
+@pytest.mark.parametrize(
+    ("of", "size"), [*((of, 64) for of in _DRAWN), (fashion_mnist, 32)]
+)
 def test_load_dataset_passes_all_on(of: Any, size: int, monkeypatch: Any) -> None:
     calls = []
 
@@ -357,16 +367,67 @@ def test_load_dataset_passes_all_on(of: Any, size: int, monkeypatch: Any) -> Non
     monkeypatch.setattr(f"tf_decomp.data.sources.{of.__name__}", fake)
     load_dataset(of.__name__)
     load_dataset(of.__name__, "folder", 16, 500, 3)
-    names = ("data_dir", "image_size", "max_train_examples", "seed")
-    assert calls[0] == dict(zip(names, (None, size, None, 0), strict=True))
-    assert calls[1] == dict(zip(names, ("folder", 16, 500, 3), strict=True))
+    correlation = FactorCorrelation("a", "b", 0.3)
+    if of in _DRAWN:
+        load_dataset(of.__name__, "folder", 16, 500, 3, correlation=correlation)
+    names = ("data_dir", "image_size", "max_train_examples", "seed", "correlation")
+    taken = [name for name in names if name in inspect.signature(of).parameters]
+    values = [
+        (None, size, None, 0, None),
+        ("folder", 16, 500, 3, None),
+        ("folder", 16, 500, 3, correlation),
+    ]
+    every = [dict(zip(names, row, strict=True)) for row in values]
+    expected = [{name: row[name] for name in taken} for row in every]
+    assert calls == expected[: len(calls)]
+    left = {fashion_mnist: {"correlation"}, xy_squares: {"data_dir"}}
+    assert {*names} - {*taken} == left.get(of, set())
+    assert len(calls) == (3 if of in _DRAWN else 2)
+
+
+@pytest.mark.parametrize(
+    "name", ["pinwheel", "fashion_mnist", "npz:x.npz", "tfds:mnist"]
+)
+def test_data_without_factors_cannot_be_correlated(name: str) -> None:
+    with pytest.raises(InputError) as error:
+        load_dataset(name, correlation=FactorCorrelation("posX", "posY"))
+    one_line(error, "posX and posY", name, "xy_squares")
+
+
+@pytest.mark.parametrize("of", _DRAWN)
+def test_only_training_data_are_correlated(of: Any) -> None:
+    """The test split and what is trained on do not depend on each other."""
+    names = ("x_R", "x_B") if of is xy_squares else ("posX", "posY")
+    correlation = FactorCorrelation(*names, width=0.05)
+    options = {"max_train_examples": 400, "max_test_examples": 50}
+    near = load_dataset(of.__name__, **options, correlation=correlation)
+    plain = load_dataset(of.__name__, **options)
+    np.testing.assert_array_equal(near.test.x, plain.test.x)
+    np.testing.assert_array_equal(near.test.factors, plain.test.factors)
+    assert len(near.train.x) == 400
+    columns = [near.train.factor_names.index(name) for name in names]
+    for split, least, most in ((near.train, 0.9, 1.0), (plain.train, -0.25, 0.25)):
+        assert least < np.corrcoef(split.factors[:, columns].T)[0, 1] < most
+    rows = [{*map(tuple, split.factors.tolist())} for split in near]
+    assert len(rows[0]) == 400
+    assert not rows[0] & rows[1]
+
+
+def test_a_factor_that_is_not_there_is_refused() -> None:
+    for of, known in ((xy_squares, "x_R, y_R, x_G"), (dsprites, "posX, posY")):
+        with pytest.raises(InputError) as error:
+            of(max_train_examples=10, correlation=FactorCorrelation("posX", "x_G"))
+        one_line(error, known, "posX" if of is xy_squares else "x_G")
 
 
 @pytest.mark.parametrize(
     "name", ["", "mnist", "npz", "npz:", "tfds:", "pinwheel:4", "Pinwheel", "csv:a"]
 )
 def test_load_dataset_lists_the_known_names(name: str) -> None:
-    known = "dsprites, fashion_mnist, npz:PATH, pinwheel, tfds:NAME"
+    known = (
+        "color_dsprites, dsprites, fashion_mnist, noisy_dsprites, npz:PATH, pinwheel, "
+        "tfds:NAME, xy_squares"
+    )
     with pytest.raises(InputError, match=f"one of {known}; received '{name}'"):
         load_dataset(name)
 

@@ -27,7 +27,11 @@ from tf_decomp.evaluation.report.numbers import (
     format_number,
     place_bar,
 )
-from tf_decomp.evaluation.report.settings import describe_training, name_run
+from tf_decomp.evaluation.report.settings import (
+    describe_training,
+    name_run,
+    tabulate_settings,
+)
 from tf_decomp.evaluation.rows import Evaluation, Row
 from tf_decomp.experiment.choices import DIVERGENCES, PRIORS
 from tf_decomp.experiment.config import ExperimentConfig
@@ -620,6 +624,18 @@ def test_one_of_a_thing_has_no_plural_and_names_are_names() -> None:
     assert "for 1 epoch in" in text
     assert "a Bernoulli likelihood" in text
     assert "200,000 examples of" in text
+
+
+def test_correlated_factors_are_said() -> None:
+    settings: dict[str, Any] = {"dataset": "xy_squares", "correlation_width": 0.3}
+    assert "correlated" not in words_about(**settings)
+    text = words_about(**settings, correlated_factors="x_R,y_B")
+    assert "trained on XYSquares with x_R and y_B correlated (width 0.3) for" in text
+    for names, used in (("", False), ("x_R,y_B", True)):
+        config = ExperimentConfig(**settings, correlated_factors=names)
+        rows = tabulate_settings(config)["Data"]
+        assert ("correlated_factors", names or "not set", True) in rows
+        assert ("correlation_width", "0.3", used) in rows
 
 
 def test_settings_are_all_there_and_unused_ones_say_so(page: Page) -> None:

@@ -24,6 +24,7 @@ class Split(NamedTuple):
         unpack: Maps a tensor of rows of `x`, [batch, ...], to float32 data inside
             tf.data; None where `x` needs no unpacking.
         note: What a reader must know of `x`, as how it was scaled; "" for nothing.
+        factor_names: [num_factors] names of the factors, or () where they have none.
 
     Example:
         >>> split = Split(np.zeros((10, 2), np.float32))
@@ -36,6 +37,7 @@ class Split(NamedTuple):
     factors: np.ndarray | None = None
     unpack: Callable[[tf.Tensor], tf.Tensor] | None = None
     note: str = ""
+    factor_names: tuple[str, ...] = ()
 
     @property
     def data_shape(self) -> tuple[int, ...]:
@@ -130,7 +132,7 @@ def subset(split: Split, max_examples: int | None, seed: int) -> Split:
     if max_examples >= num_examples:
         return split
     order = seeded_generator(seed, "subset").permutation(num_examples)
-    return _take(split, order[:max_examples])
+    return take_rows(split, order[:max_examples])
 
 
 def hold_out(split: Split, fraction: float, seed: int) -> Dataset:
@@ -163,12 +165,22 @@ def hold_out(split: Split, fraction: float, seed: int) -> Dataset:
     num_test = min(max(round(fraction * num_examples), 1), num_examples - 1)
     order = seeded_generator(seed, "hold_out").permutation(num_examples)
     return Dataset(
-        train=_take(split, order[num_test:]), test=_take(split, order[:num_test])
+        train=take_rows(split, order[num_test:]),
+        test=take_rows(split, order[:num_test]),
     )
 
 
-def _take(split: Split, rows: np.ndarray) -> Split:
-    """Returns the given rows of every array of a split."""
+def take_rows(split: Split, rows: np.ndarray) -> Split:
+    """Returns the given rows of every array of a split.
+
+    Args:
+        split: n rows.
+        rows: Integers [m].
+
+    Example:
+        >>> take_rows(Split(np.arange(10.0)), np.array([3, 1])).x.tolist()
+        [3.0, 1.0]
+    """
     return split._replace(
         x=split.x[rows],
         labels=None if split.labels is None else split.labels[rows],

@@ -12,8 +12,10 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tf_decomp.checks import expand_user
+from tf_decomp.data.correlation import FactorCorrelation, correlate_factors
 from tf_decomp.data.dataset import Dataset, Split, hold_out, subset
 from tf_decomp.data.dsprites_rendering import (
+    FACTOR_NAMES,
     FACTOR_SIZES,
     NUM_IMAGES,
     SIDE,
@@ -40,6 +42,7 @@ def dsprites(
     image_size: int = 64,
     max_train_examples: int | None = None,
     seed: int = 0,
+    correlation: FactorCorrelation | None = None,
 ) -> Dataset:
     """Returns dSprites, bit-packed, with its ground-truth factors.
 
@@ -57,7 +60,9 @@ def dsprites(
             and 16 take the mean of each 2x2 or 4x4 pixels.
         max_train_examples: Keep a seeded random subset of so many training images;
             None keeps all 663,552.
-        seed: The hold-out and the subset are functions of this seed.
+        seed: The hold-out and the subsets are functions of this seed.
+        correlation: Train on images in which these two factors are correlated, as
+            `correlate_factors` chooses them; the test set stays as it is.
 
     Returns:
         Splits with `x` [n, 512] uint8, eight pixels in a byte, which `unpack` turns
@@ -67,8 +72,9 @@ def dsprites(
         `dsprites_rendering.factor_values` gives the values they stand for.
 
     Raises:
-        InputError: If the official file is missing or damaged, or if image_size,
-            max_train_examples or the seed is out of range.
+        InputError: If the official file is missing or damaged, if image_size,
+            max_train_examples or the seed is out of range, or if there is no such
+            factor.
 
     Example:
         >>> train = dsprites(image_size=32, max_train_examples=500).train
@@ -82,25 +88,65 @@ def dsprites(
         )
     all_rows = Split(np.arange(NUM_IMAGES))
     train, test = (part.x for part in hold_out(all_rows, _TEST_FRACTION, seed))
-    kept = subset(Split(train), max_train_examples, seed).x
+    chosen = train
+    if correlation is not None:
+        chosen = correlate_factors(_with_factors(train), correlation, seed).x
+    kept = subset(Split(chosen), max_train_examples, seed).x
     packed = _stored_images(data_dir, wants_all=len(kept) == len(train))
     unpack = functools.partial(_unpack, image_size=image_size)
 
     def split(rows: np.ndarray) -> Split:
         x = render_packed(rows) if packed is None else packed[rows]
-        return Split(np.asarray(x), factors=factor_classes(rows), unpack=unpack)
+        return _with_factors(rows)._replace(x=np.asarray(x), unpack=unpack)
 
     return Dataset(train=split(kept), test=split(test))
 
 
-def _unpack(rows: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Returns the images [n, image_size, image_size, 1] of packed rows [n, 512]."""
+def _with_factors(rows: np.ndarray) -> Split:
+    """Returns rows of the official file with the factors of their images."""
+    return Split(rows, factors=factor_classes(rows), factor_names=FACTOR_NAMES)
+
+
+def unpack_pixels(rows: tf.Tensor) -> tf.Tensor:
+    """Returns the pixels of packed images.
+
+    Args:
+        rows: [n, 512] uint8, as `render_packed` gives them.
+
+    Returns:
+        [n, 64, 64, 1] float32, 0 and 1.
+
+    Example:
+        >>> unpack_pixels(tf.zeros([2, 512], tf.uint8)).shape
+        TensorShape([2, 64, 64, 1])
+    """
     shifts = tf.constant([7, 6, 5, 4, 3, 2, 1, 0], tf.uint8)
     bits = tf.bitwise.right_shift(rows[..., None], shifts) % 2
+    return tf.reshape(tf.cast(bits, tf.float32), [-1, SIDE, SIDE, 1])
+
+
+def average_blocks(images: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Returns images made smaller, each pixel the mean of a block.
+
+    Args:
+        images: [n, 64, 64, channels] float32.
+        image_size: The new height and width, of which 64 is a multiple.
+
+    Returns:
+        [n, image_size, image_size, channels].
+
+    Example:
+        >>> average_blocks(tf.ones([2, 64, 64, 3]), 16).shape
+        TensorShape([2, 16, 16, 3])
+    """
     block = SIDE // image_size
-    shape = [-1, image_size, block, image_size, block]
-    blocks = tf.reshape(tf.cast(bits, tf.float32), shape)
-    return tf.reduce_mean(blocks, axis=[2, 4])[..., None]
+    shape = [-1, image_size, block, image_size, block, images.shape[-1]]
+    return tf.reduce_mean(tf.reshape(images, shape), axis=[2, 4])
+
+
+def _unpack(rows: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Returns the images [n, image_size, image_size, 1] of packed rows [n, 512]."""
+    return average_blocks(unpack_pixels(rows), image_size)
 
 
 def _stored_images(data_dir: str | Path | None, wants_all: bool) -> np.ndarray | None:

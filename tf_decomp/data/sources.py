@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets by name: pinwheel, dsprites, fashion_mnist, npz:PATH and tfds:NAME."""
+"""Data sets by name: pinwheel, dsprites, npz:PATH, tfds:NAME and others."""
 
 from pathlib import Path
 
 import numpy as np
 
-from tf_decomp.checks import check_file, check_memory, check_whole_number, expand_user
+from tf_decomp.checks import (
+    check_file,
+    check_memory,
+    check_whole_number,
+    expand_user,
+    short,
+)
+from tf_decomp.data.correlation import FactorCorrelation
 from tf_decomp.data.dataset import Dataset, Split, hold_out, subset
 from tf_decomp.data.dsprites import dsprites
+from tf_decomp.data.dsprites_variants import color_dsprites, noisy_dsprites
 from tf_decomp.data.fashion_mnist import fashion_mnist
 from tf_decomp.data.images import (
     float_images,
@@ -23,10 +31,12 @@ from tf_decomp.data.scales import (
     one_white_level,
     white_level,
 )
+from tf_decomp.data.xy_squares import xy_squares
 from tf_decomp.errors import InputError
 
 _TEST_FRACTION = 0.1
 _ROUNDING = 1e-3  # far more than resizing moves white
+_WITH_FACTORS = ("color_dsprites", "dsprites", "noisy_dsprites", "xy_squares")
 _NPZ_ARRAYS = ("x_train", "x_test", "y_train", "y_test")
 
 
@@ -37,33 +47,55 @@ def load_dataset(
     max_train_examples: int | None = None,
     seed: int = 0,
     max_test_examples: int | None = None,
+    correlation: FactorCorrelation | None = None,
 ) -> Dataset:
     """Returns a data set by its name.
 
     Args:
-        name: `pinwheel`, `dsprites`, `fashion_mnist`, `npz:PATH` (see `load_npz`) or
-            `tfds:NAME` (see `load_tfds`).
-        data_dir: Where `dsprites`, `fashion_mnist` or TFDS find their files; None
-            searches the usual places. The others do not use it.
+        name: `pinwheel`, `dsprites`, `color_dsprites`, `noisy_dsprites`, `xy_squares`,
+            `fashion_mnist`, `npz:PATH` (see `load_npz`) or `tfds:NAME` (see
+            `load_tfds`).
+        data_dir: Where dSprites (in all three forms), `fashion_mnist` or TFDS find
+            their files; None searches the usual places. The others do not use it.
         image_size: Height and width of images; 0 takes the data set's own, which is
-            64 for `dsprites` and 32 for `fashion_mnist`. Must be 0 for data that are
-            not images.
+            32 for `fashion_mnist` and 64 for those drawn from factors. Must be 0 for
+            data that are not images.
         max_train_examples: Keep a seeded random subset of so many training examples;
             None keeps all.
         seed: Of the pinwheel's draws, the hold-out and the subsets.
         max_test_examples: The same of test examples.
+        correlation: Two factors to be correlated in the training split; the test split
+            stays as it is.
 
     Raises:
-        InputError: If the name is not known, or its data are missing or not usable.
+        InputError: If the name is not known, its data are missing or not usable, or
+            they have no such factors.
 
     Example:
         >>> load_dataset("pinwheel", max_train_examples=100).train.x.shape
         (100, 2)
     """
     check_whole_number("image_size", image_size, 0)
+    if correlation is not None and name not in _WITH_FACTORS:
+        raise InputError(
+            f"{correlation.first} and {correlation.second} cannot be correlated in "
+            f"{short(name)}, whose factors are not known; choose one of "
+            f"{', '.join(_WITH_FACTORS)}"
+        )
+    drawn = image_size or 64  # of images drawn from factors
     match name.partition(":"):
         case "dsprites", "", _:
-            dataset = dsprites(data_dir, image_size or 64, max_train_examples, seed)
+            dataset = dsprites(data_dir, drawn, max_train_examples, seed, correlation)
+        case "color_dsprites", "", _:
+            dataset = color_dsprites(
+                data_dir, drawn, max_train_examples, seed, correlation
+            )
+        case "noisy_dsprites", "", _:
+            dataset = noisy_dsprites(
+                data_dir, drawn, max_train_examples, seed, correlation
+            )
+        case "xy_squares", "", _:
+            dataset = xy_squares(drawn, max_train_examples, seed, correlation)
         case "fashion_mnist", "", _:
             size = image_size or 32
             dataset = fashion_mnist(data_dir, size, max_train_examples, seed)
@@ -79,8 +111,9 @@ def load_dataset(
             dataset = load_tfds(tfds_name, data_dir, image_size, seed)
         case _:
             raise InputError(
-                "dataset must be one of dsprites, fashion_mnist, npz:PATH, pinwheel, "
-                f"tfds:NAME; received {name!r}"
+                "dataset must be one of color_dsprites, dsprites, fashion_mnist, "
+                "noisy_dsprites, npz:PATH, pinwheel, tfds:NAME, xy_squares; received "
+                f"{name!r}"
             )
     return Dataset(
         subset(dataset.train, max_train_examples, seed),

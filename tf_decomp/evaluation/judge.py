@@ -43,7 +43,7 @@ from tf_decomp.metrics.regularisation import RegularisationReport, regularisatio
 from tf_decomp.priors import Prior
 
 _LIKELIHOOD_EXAMPLES, _LIKELIHOOD_SAMPLES = 1_000, 100
-_CATEGORICAL = {"dsprites": (0,)}
+_CATEGORICAL = dict.fromkeys(("dsprites", "color_dsprites", "noisy_dsprites"), (0,))
 # Groups that data or priors without what they need do not have.
 _OPTIONAL = ("disentanglement", "disentanglement_mapped", "sparsity")
 _CODES_ALONE = (

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_decomp.data import Dataset, load_dataset
+from tf_decomp.data import Dataset, FactorCorrelation, load_dataset
 from tf_decomp.errors import InputError
 from tf_decomp.experiment.choices import CHOICES
 from tf_decomp.experiment.config import ExperimentConfig
@@ -29,6 +29,10 @@ def build_dataset(config: ExperimentConfig) -> Dataset:
         >>> build_dataset(ExperimentConfig(dataset="pinwheel")).train.x.shape
         (400, 2)
     """
+    correlation = None
+    if config.correlated_factors:
+        first, second = config.correlated_factors.split(",")
+        correlation = FactorCorrelation(first, second, config.correlation_width)
     return load_dataset(
         config.dataset,
         config.data_dir or None,
@@ -36,6 +40,7 @@ def build_dataset(config: ExperimentConfig) -> Dataset:
         config.max_train_examples or None,
         config.seed,
         config.max_test_examples or None,
+        correlation,
     )
 
 

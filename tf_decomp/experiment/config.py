@@ -39,6 +39,8 @@ SUBJECTS = {
         "image_size",
         "max_train_examples",
         "max_test_examples",
+        "correlated_factors",
+        "correlation_width",
     ),
     "Prior p(z)": (
         "prior",
@@ -101,7 +103,8 @@ class ExperimentConfig:
 
     dataset: str = _setting(
         "pinwheel",
-        "pinwheel, dsprites, fashion_mnist, npz:PATH (x_train ...) or tfds:NAME.",
+        "pinwheel, dsprites, color_dsprites, noisy_dsprites, xy_squares, "
+        "fashion_mnist, npz:PATH (x_train ...) or tfds:NAME.",
     )
     data_dir: str = _setting("", "The only folder to look for the data in; else usual.")
     image_size: int = _setting(
@@ -115,6 +118,17 @@ class ExperimentConfig:
     )
     max_test_examples: int = _setting(
         0, "Test on a seeded random subset of this size; 0: on all.", least=0
+    )
+    correlated_factors: str = _setting(
+        "",
+        "Two factors to be correlated in the training data, as posX,posY; tests stay "
+        "uncorrelated.",
+    )
+    correlation_width: float = _setting(
+        0.2,
+        "Of correlated factors, scaled to [0, 1]: the standard deviation around their "
+        "line.",
+        least=SMALLEST,
     )
     prior: str = _setting("normal", f"p(z), one of {', '.join(PRIORS)}.")
     gamma: float = _setting(
@@ -257,7 +271,18 @@ class ExperimentConfig:
                 f"prior={self.prior} needs latent_dim >= {least}; received "
                 f"latent_dim={self.latent_dim}, raise it"
             )
+        self._check_correlation()
         self._check_sizes()
+
+    def _check_correlation(self) -> None:
+        """Refuses correlated factors that are not two names."""
+        if self.correlated_factors:
+            names = self.correlated_factors.split(",")
+            if len(names) != 2 or "" in names or names[0] == names[1]:
+                raise InputError(
+                    "correlated_factors: expected two different factors, as posX,posY; "
+                    f"received {short(self.correlated_factors)}"
+                )
 
     def _check_sizes(self) -> None:
         """Refuses networks and steps that no memory holds."""

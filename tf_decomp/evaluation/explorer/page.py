@@ -15,7 +15,6 @@ from tensorflow_probability import distributions as tfd
 
 from tf_decomp.checks import check_packages, short
 from tf_decomp.data import Split
-from tf_decomp.data.dsprites_rendering import FACTOR_NAMES
 from tf_decomp.errors import InputError
 from tf_decomp.evaluation.figures import Codes, collect_codes
 from tf_decomp.evaluation.report.render import fill
@@ -104,8 +103,7 @@ def describe_run(files: RunFiles, run: FinishedRun, codes: Codes) -> str:
     Raises:
         InputError: The decoder uses what ONNX does not have.
     """
-    factor_names = FACTOR_NAMES if run.config.dataset == "dsprites" else ()
-    page = _describe(run.vae, run.test, codes, factor_names)
+    page = _describe(run.vae, run.test, codes, run.test.factor_names)
     if page["kind"] != "image":
         print(
             f"{files.root}: its data are no images; the explorer draws {page['kind']}",

@@ -11,9 +11,12 @@ from tf_decomp.experiment.choices import (
 from tf_decomp.experiment.config import SUBJECTS, ExperimentConfig
 
 _DATASETS = {
+    "color_dsprites": "Color-dSprites",
     "dsprites": "dSprites",
     "fashion_mnist": "Fashion-MNIST",
+    "noisy_dsprites": "Noisy-dSprites",
     "pinwheel": "the pinwheel data",
+    "xy_squares": "XYSquares",
 }
 _MEANING_OF_0 = {
     "image_size": "0 (as they are)",
@@ -37,6 +40,9 @@ def describe_training(config: ExperimentConfig) -> str:
     data = _DATASETS.get(config.dataset, config.dataset)
     if config.max_train_examples:
         data = f"{config.max_train_examples:,} examples of {data}"
+    if config.correlated_factors:
+        names = config.correlated_factors.replace(",", " and ")
+        data += f" with {names} correlated (width {texts['correlation_width']})"
     if config.alpha == 0:
         regularisation = (
             "there is no divergence between q(z) and p(z) in it (alpha = 0)"
@@ -85,6 +91,8 @@ def _counted(number: int, thing: str) -> str:
 
 def _is_used(name: str, config: ExperimentConfig) -> bool:
     """Whether no choice, or one that was made, has a setting for itself."""
+    if name == "correlation_width":
+        return bool(config.correlated_factors)
     having = [
         getattr(config, setting) == chosen
         for setting, table in CHOICES.items()
