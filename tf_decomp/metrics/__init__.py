@@ -26,6 +26,7 @@ from tf_decomp.metrics.regularisation import (
     RegularisationReport,
     regularisation_report,
 )
+from tf_decomp.metrics.robustness import interventional_robustness_score
 from tf_decomp.metrics.scores import Score
 from tf_decomp.metrics.sparsity import HoyerSparsity, hoyer_sparsity
 
@@ -49,6 +50,7 @@ __all__ = [
     "factor_vae_score",
     "hoyer_sparsity",
     "info_mec",
+    "interventional_robustness_score",
     "marginal_log_likelihood",
     "modularity_explicitness",
     "mutual_information",
