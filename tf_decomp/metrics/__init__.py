@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judging a representation: from plain arrays, posteriors or a model."""
 
+from tf_decomp.metrics.agreement import (
+    DisentanglementRanking,
+    MeanCorrelation,
+    mean_correlation_coefficient,
+    unsupervised_disentanglement_ranking,
+)
 from tf_decomp.metrics.codes import active_dimensions, normal_scores
 from tf_decomp.metrics.encodings import encode_data
 from tf_decomp.metrics.information import (
@@ -34,11 +40,13 @@ Estimate = Score  # the former name of Score, kept for one release
 
 __all__ = [
     "DCIScore",
+    "DisentanglementRanking",
     "Estimate",
     "FactorVAEScore",
     "HoyerSparsity",
     "InfoMEC",
     "MarginalLogLikelihood",
+    "MeanCorrelation",
     "ModularityExplicitness",
     "OverlapReport",
     "RegularisationReport",
@@ -52,6 +60,7 @@ __all__ = [
     "info_mec",
     "interventional_robustness_score",
     "marginal_log_likelihood",
+    "mean_correlation_coefficient",
     "modularity_explicitness",
     "mutual_information",
     "mutual_information_gap",
@@ -59,4 +68,5 @@ __all__ = [
     "overlap_report",
     "regularisation_report",
     "sap_score",
+    "unsupervised_disentanglement_ranking",
 ]
