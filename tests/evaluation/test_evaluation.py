@@ -357,7 +357,7 @@ def test_collapsed_dimensions_are_named(tmp_path: Path) -> None:
     evaluation = judge(tmp_path, codes=codes, scales=scales, factors=grid_factors())
     assert evaluation["dropped"]["dimensions"] == [2, 3]
     rows = [r for r in evaluation["metrics"] if r["group"] == "disentanglement"]
-    assert len(rows) == 12
+    assert len(rows) == 13
     assert all(row["dropped"] == [2, 3] for row in rows)
     assert all(np.isfinite(row["value_sampled"]) for row in rows)
     # Every list of the report is by one rule.

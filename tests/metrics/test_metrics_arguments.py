@@ -34,6 +34,7 @@ FEW = {"train_votes": 50, "evaluation_votes": 50}
 OF_FACTORS: dict[str, Callable[..., Any]] = {
     "factor_vae_score": partial(metrics.factor_vae_score, **FEW, samples_per_vote=9),
     "beta_vae_score": partial(metrics.beta_vae_score, **FEW, pairs_per_vote=4),
+    "interventional_robustness_score": metrics.interventional_robustness_score,
     "mutual_information_gap": metrics.mutual_information_gap,
     "info_mec": metrics.info_mec,
     "sap_score": metrics.sap_score,
@@ -192,6 +193,12 @@ def test_what_are_no_numbers_of_votes(count: Any) -> None:
     ):
         if (name, count) != ("pairs_per_vote", 1):
             one_line(f"{name} must be .*>=|GB of memory", call, **{name: count})
+
+
+@pytest.mark.parametrize("quantile", [0.5, 1.01, -1, 99, "0.99", None, float("nan")])
+def test_what_are_no_quantiles(quantile: Any) -> None:
+    score = metrics.interventional_robustness_score
+    one_line("quantile must be", score, CODES, FACTORS, quantile=quantile)
 
 
 @pytest.mark.parametrize("wrong", ["0", 0, [0.5], [True], [[0]], ["a"], [-1], [2], {0}])

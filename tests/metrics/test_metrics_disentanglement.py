@@ -25,6 +25,7 @@ METRICS: dict[str, Callable[..., Any]] = {
         evaluation_votes=400,
         pairs_per_vote=32,
     ),
+    "irs": metrics.interventional_robustness_score,
     "gap": metrics.mutual_information_gap,
     "modularity": metrics.modularity_explicitness,
     "info_mec": metrics.info_mec,
@@ -143,8 +144,9 @@ def test_leaking_collapsed_dimensions_are_dropped(name: str) -> None:
     score = METRICS[name](LEAKING, FACTORS, posterior_scales=LEAKING_SCALES)
     assert (score.dropped, score.judged_by) == ((2, 3), "posterior scales")
     assert score.value < 0.9
-    # With nothing dropped the leak counts as much as the code itself.
-    assert score.value_all - score.value > 0.4
+    # With nothing dropped the leak counts as much as the code itself; in IRS, which
+    # weighs rotated dimensions sqrt(2) times, (sqrt(2) - 1) / 2 = 0.207.
+    assert score.value_all - score.value > (0.2 if name == "irs" else 0.4)
     if name in BLIND_TO_ROTATION | {"dci"}:
         assert score.value_all == pytest.approx(1.0, abs=1e-3)
 

@@ -42,7 +42,13 @@ def test_votes_scored_on_themselves_flatter(train_votes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "metric", [metrics.mutual_information_gap, metrics.sap_score], ids=["gap", "sap"]
+    "metric",
+    [
+        metrics.mutual_information_gap,
+        metrics.sap_score,
+        metrics.interventional_robustness_score,
+    ],
+    ids=["gap", "sap", "irs"],
 )
 def test_standard_error_is_the_spread_over_data_sets(
     metric: Callable[..., metrics.Score],
@@ -380,3 +386,59 @@ def test_a_factor_has_as_many_bins_as_its_rows_afford(n: int, bins: int) -> None
     sizes = np.bincount(binned[:, 0])
     assert sizes.max() - sizes.min() <= 1
     assert (np.diff(binned[np.argsort(factors[:, 0]), 0]) >= 0).all()  # in order
+
+
+@pytest.mark.parametrize("quantile", [0.99, 1.0])
+@pytest.mark.parametrize("degrees", [0.0, 15.0, 30.0, 45.0, 60.0])
+def test_robustness_of_rotated_codes_is_exact(degrees: float, quantile: float) -> None:
+    # c v + s w moves by m (c + s) in all, and by m min(c, s) with its factor held.
+    angle = np.deg2rad(degrees)
+    c, s = np.cos(angle), np.sin(angle)
+    codes = PERFECT @ np.array([[c, -s], [s, c]])
+    score = metrics.interventional_robustness_score(codes, FACTORS, quantile=quantile)
+    assert score.value == pytest.approx(max(c, s) / (c + s), abs=1e-9)
+
+
+def test_robustness_weighs_dimensions_by_how_far_they_move() -> None:
+    # In standard deviations a sum moves sqrt(2) times as far as a term, half of that
+    # with a factor held.
+    sums = PERFECT @ [1.0, 1.0]
+    codes = np.stack([10.0 * PERFECT[:, 0], sums], axis=1)
+    score = metrics.interventional_robustness_score(codes, FACTORS)
+    expected = (1.0 + 0.5 * np.sqrt(2.0)) / (1.0 + np.sqrt(2.0))
+    assert score.value == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_dimension_that_both_factors_must_tell_has_no_robustness() -> None:
+    # An exclusive or: holding either factor leaves it as free as before.
+    factors = FACTORS % 2
+    either = (factors.sum(axis=1) % 2)[:, None] - 0.5
+    assert metrics.interventional_robustness_score(either, factors).value == 0.0
+    # Farther than before: 1.96 from the mean of the rows held, 1.0 from that of all.
+    same = factors[:, [0, 0]]
+    rare = np.where(np.isin(np.arange(1_000) % 100, [0, 10]), -1.0, 1.0)
+    worse = (rare * (2.0 * same[:, 0] - 1.0))[:, None]
+    assert metrics.interventional_robustness_score(worse, same).value == 0.0
+
+
+def test_one_rare_exception_counts_in_the_maximum_alone() -> None:
+    # In half a percent of the data of one value the dimension follows another.
+    factors = np.stack([np.arange(20_000) % 2, np.arange(20_000) // 2 % 2], axis=1)
+    codes = 2.0 * factors - 1.0
+    exceptions = np.flatnonzero(factors[:, 0] == 1)[:50]
+    codes[exceptions, 0] = -1.0
+    robust, strict = (
+        metrics.interventional_robustness_score(codes, factors, quantile=quantile)
+        for quantile in (0.99, 1.0)
+    )
+    assert robust.value > 0.99
+    # Its mean is -0.005. With the first factor held at 1 it is 0.99, 1.99 from -1.
+    expected = (1.005 - 1.99 / 2.0 + 1.0) / (1.005 + 1.0)
+    assert strict.value == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_value_of_one_row_shows_no_robustness() -> None:
+    rng = np.random.default_rng(0)
+    factors = np.stack([np.arange(400), rng.permutation(400)], axis=1)
+    score = metrics.interventional_robustness_score(rng.normal(size=(400, 2)), factors)
+    assert (score.value, score.chance) == (0.0, 0.0)

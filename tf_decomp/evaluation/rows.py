@@ -15,6 +15,7 @@ from tf_decomp.metrics import (
     factor_vae_score,
     hoyer_sparsity,
     info_mec,
+    interventional_robustness_score,
     modularity_explicitness,
     mutual_information_gap,
     normal_scores,
@@ -368,6 +369,7 @@ def _scores(
     return {
         "FactorVAE score": factor_vae_score(codes, factors, **known),
         "BetaVAE score": beta_vae_score(codes, factors, **known),
+        "IRS": interventional_robustness_score(codes, factors, **known),
         "MIG": mutual_information_gap(codes, factors, **known),
         "InfoM (modularity)": shares,
         "InfoC (compactness)": shares.compactness,

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judging a representation: from plain arrays, posteriors or a model."""
 
+from tf_decomp.metrics.agreement import (
+    DisentanglementRanking,
+    MeanCorrelation,
+    mean_correlation_coefficient,
+    unsupervised_disentanglement_ranking,
+)
 from tf_decomp.metrics.codes import active_dimensions, normal_scores
 from tf_decomp.metrics.encodings import encode_data
 from tf_decomp.metrics.information import (
@@ -26,6 +32,7 @@ from tf_decomp.metrics.regularisation import (
     RegularisationReport,
     regularisation_report,
 )
+from tf_decomp.metrics.robustness import interventional_robustness_score
 from tf_decomp.metrics.scores import Score
 from tf_decomp.metrics.sparsity import HoyerSparsity, hoyer_sparsity
 
@@ -33,11 +40,13 @@ Estimate = Score  # the former name of Score, kept for one release
 
 __all__ = [
     "DCIScore",
+    "DisentanglementRanking",
     "Estimate",
     "FactorVAEScore",
     "HoyerSparsity",
     "InfoMEC",
     "MarginalLogLikelihood",
+    "MeanCorrelation",
     "ModularityExplicitness",
     "OverlapReport",
     "RegularisationReport",
@@ -49,7 +58,9 @@ __all__ = [
     "factor_vae_score",
     "hoyer_sparsity",
     "info_mec",
+    "interventional_robustness_score",
     "marginal_log_likelihood",
+    "mean_correlation_coefficient",
     "modularity_explicitness",
     "mutual_information",
     "mutual_information_gap",
@@ -57,4 +68,5 @@ __all__ = [
     "overlap_report",
     "regularisation_report",
     "sap_score",
+    "unsupervised_disentanglement_ranking",
 ]

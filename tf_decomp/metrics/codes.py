@@ -39,18 +39,22 @@ def as_array(value: ArrayLike, name: str) -> np.ndarray:
         ) from error
 
 
-def check_codes(codes: ArrayLike) -> np.ndarray:
+def check_codes(codes: ArrayLike, name: str = "codes") -> np.ndarray:
     """Returns codes [n, latent_dim] as a finite array of their own float type.
 
     Integers, and floats of more than 64 bits, become float64.
 
+    Args:
+        codes: What was given.
+        name: Of the argument.
+
     Raises:
         InputError: the shape or the type is another, or a value is not finite.
     """
-    array = as_array(codes, "codes")
+    array = as_array(codes, name)
     if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
         raise InputError(
-            "codes must be a float array [n, latent_dim]; received "
+            f"{name} must be a float array [n, latent_dim]; received "
             f"{array.dtype} {list(array.shape)}; pass one row for each datum"
         )
     if array.dtype.kind != "f" or array.itemsize > 8:
@@ -59,7 +63,7 @@ def check_codes(codes: ArrayLike) -> np.ndarray:
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
         raise InputError(
-            f"codes must be finite; received {bad} values that are not; "
+            f"{name} must be finite; received {bad} values that are not; "
             "mend the encoder or leave these rows out"
         )
     return array
@@ -197,19 +201,37 @@ def _noise(
         raise InputError(
             "scale and posterior_scales both say how wide the posteriors are; pass one"
         )
-    scales = as_array(posterior_scales, "posterior_scales")
-    usable = scales.shape == codes.shape and scales.dtype.kind in "fiu"
-    if not usable or not np.isfinite(scales).all() or (scales < 0).any():
-        raise InputError(
-            f"posterior_scales must be standard deviations {list(codes.shape)}, finite "
-            f"and not negative; received {scales.dtype} {list(scales.shape)}; pass "
-            "the posterior's stddev()"
-        )
-    scales = scales.astype(np.float64)
+    scales = check_posterior_scales(posterior_scales, codes.shape)
     largest = scales.max(axis=0)
     # Relative to the largest no square overflows or underflows.
     relative = scales / np.where(largest > 0.0, largest, 1.0)
     return largest * np.sqrt((relative**2).mean(axis=0)), "posterior scales"
+
+
+def check_posterior_scales(
+    posterior_scales: ArrayLike,
+    shape: tuple[int, ...],
+    name: str = "posterior_scales",
+) -> np.ndarray:
+    """Returns the standard deviations of posteriors as float64.
+
+    Args:
+        posterior_scales: What was given.
+        shape: Of the codes.
+        name: Of the argument.
+
+    Raises:
+        InputError: they have another shape, are not finite, or one is negative.
+    """
+    scales = as_array(posterior_scales, name)
+    usable = scales.shape == shape and scales.dtype.kind in "fiu"
+    if not usable or not np.isfinite(scales).all() or (scales < 0).any():
+        raise InputError(
+            f"{name} must be standard deviations {list(shape)}, finite "
+            f"and not negative; received {scales.dtype} {list(scales.shape)}; pass "
+            "the posterior's stddev()"
+        )
+    return scales.astype(np.float64)
 
 
 def _check_noise_scale(scale: ArrayLike, latent_dim: int) -> np.ndarray:

@@ -17,9 +17,9 @@ from tf_decomp.metrics.codes import (
     tell_active,
 )
 
+MIN_ROWS = 50
 NUM_PERMUTATIONS = 5
 
-_MIN_ROWS = 50
 _TAIL = 0.001
 _NUM_HALF_SAMPLES = 20
 
@@ -149,9 +149,9 @@ def label_codes(
             f"factors must be integers [{len(raw)}, num_factors], a row for each code; "
             f"received {labels.dtype} {list(labels.shape)}; pass class indices"
         )
-    if len(raw) < _MIN_ROWS:
+    if len(raw) < MIN_ROWS:
         raise InputError(
-            f"a disentanglement metric needs at least {_MIN_ROWS} rows; "
+            f"a disentanglement metric needs at least {MIN_ROWS} rows; "
             f"received {len(raw)}; encode more data"
         )
     check_whole_number("seed", seed, 0)
@@ -213,7 +213,7 @@ def resample(
     Args:
         fit: takes factors [n, num_factors], trains what the score needs, and returns
             a function from row indices to [the score, the score with nothing dropped].
-        factors: [n, num_factors] class indices.
+        factors: [n, num_factors] class indices, or what else codes are compared with.
         rows: indices of the rows that no training has seen.
         rng: the source of the halves and permutations.
 
