@@ -65,6 +65,7 @@ from tf_decomp.priors import (
     Prior,
     SpikeAndSlabPrior,
     StudentTPrior,
+    TreeMixturePrior,
     VampPrior,
 )
 from tf_decomp.vae import DecompositionVAE
@@ -143,6 +144,7 @@ PRIORS: dict[str, Callable[..., Prior]] = {
         weights=[0.25, 0.75],
         learnable=True,
     ),
+    "tree_mixture": partial(TreeMixturePrior, 2, [3, 2], [1.0, 0.4], 0.05),
     "factorised_mixture": partial(FactorisedMixturePrior, 2, num_components=3),
     "independent_subspaces": partial(IndependentSubspacesPrior, [(0, 1)], df=5.0),
     "independent_subspaces_inf": partial(

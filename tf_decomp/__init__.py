@@ -72,6 +72,7 @@ from tf_decomp.priors import (
     Prior,
     SpikeAndSlabPrior,
     StudentTPrior,
+    TreeMixturePrior,
     VampPrior,
     pca_variances,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "Split",
     "StudentTPrior",
     "TotalCorrelation",
+    "TreeMixturePrior",
     "VampPrior",
     "aggregate_posterior",
     "build_vae",

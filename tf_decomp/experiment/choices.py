@@ -22,6 +22,7 @@ from tf_decomp.priors import (
     NormalPrior,
     SpikeAndSlabPrior,
     StudentTPrior,
+    TreeMixturePrior,
     VampPrior,
     pca_variances,
 )
@@ -70,6 +71,13 @@ def _independent_subspaces(config: Any, *_: Any) -> IndependentSubspacesPrior:
     ends = np.cumsum(config.subspaces)
     groups = np.split(np.arange(config.latent_dim), ends[:-1])
     return IndependentSubspacesPrior([group.tolist() for group in groups], config.df)
+
+
+def _tree_mixture(config: Any, *_: Any) -> TreeMixturePrior:
+    ratio, levels = config.radius_ratio, len(config.branching)
+    radii = [ratio**level for level in range(levels)]
+    variance = ratio ** (2 * levels)
+    return TreeMixturePrior(config.latent_dim, config.branching, radii, variance)
 
 
 def _normal_mixture_learnt(config: Any, *_: Any) -> NormalMixturePrior:
@@ -153,6 +161,13 @@ PRIORS = {
         "normal-mixture",
         ("mixture_variance",),
         latent_dim=2,
+    ),
+    "tree_mixture": Choice(
+        "a tree of normals (clusters within clusters, {branching} a level, each level "
+        "{radius_ratio} times the size of the one above) as the prior",
+        _tree_mixture,
+        "tree-mixture",
+        ("branching", "radius_ratio"),
     ),
     "normal_mixture_learnt": Choice(
         "a mixture of {num_modes} normals with learnt means, variances and weights as "

@@ -14,6 +14,7 @@ from tf_decomp.priors.mixtures import (
 from tf_decomp.priors.normal import NormalPrior, pca_variances
 from tf_decomp.priors.student_t import StudentTPrior
 from tf_decomp.priors.subspaces import IndependentSubspacesPrior
+from tf_decomp.priors.tree import TreeMixturePrior
 from tf_decomp.priors.vamp import VampPrior
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "ReparameterisedMixture",
     "SpikeAndSlabPrior",
     "StudentTPrior",
+    "TreeMixturePrior",
     "VampPrior",
     "as_prior",
     "pca_variances",
