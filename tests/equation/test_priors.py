@@ -69,6 +69,15 @@ def tree(z: np.ndarray) -> np.ndarray:
     return mixture(locs, 0.05, [1 / 6] * 6)(z)
 
 
+def lp_nested(z: np.ndarray) -> np.ndarray:
+    """exp(-|z|_3^1.5 / 1.5) over the area of the unit ball and the radial integral."""
+    gamma = scipy.special.gamma
+    area = (2 * gamma(4 / 3)) ** 2 / gamma(5 / 3)
+    radial = 1.5 ** (2 / 1.5) * gamma(2 / 1.5 + 1)
+    power = np.sum(np.abs(z) ** 3, axis=-1) ** (1.5 / 3)
+    return np.exp(-power / 1.5) / (area * radial)
+
+
 def vamp(z: np.ndarray) -> np.ndarray:
     q = case_encoder("float64")(tf.constant(PSEUDO_INPUTS))
     parts = zip(q.mean().numpy(), q.variance().numpy(), strict=True)
@@ -93,6 +102,8 @@ DENSITIES: dict[str, Callable[..., np.ndarray]] = {
     "factorised_mixture": product(three_normals),
     "independent_subspaces": scipy.stats.multivariate_t(np.zeros(2), np.eye(2), 5).pdf,
     "independent_subspaces_inf": normal(1, 1),
+    "lp_nested": lp_nested,
+    "lp_nested_two": normal(1, 1),
     "spike_and_slab": spike_and_slab,
     "slab": normal(1, 1),
     "spike": normal(0.05, 0.05),

@@ -18,6 +18,7 @@ from tf_decomp.priors import (
     FlowPrior,
     HierarchicalPrior,
     IndependentSubspacesPrior,
+    LpNestedPrior,
     NormalMixturePrior,
     NormalPrior,
     SpikeAndSlabPrior,
@@ -67,10 +68,10 @@ def _normal_pca(config: Any, x: np.ndarray | None, _: int | None) -> NormalPrior
     return NormalPrior(config.latent_dim, variances)
 
 
-def _independent_subspaces(config: Any, *_: Any) -> IndependentSubspacesPrior:
+def _subspaces(config: Any) -> list[list[int]]:
     ends = np.cumsum(config.subspaces)
     groups = np.split(np.arange(config.latent_dim), ends[:-1])
-    return IndependentSubspacesPrior([group.tolist() for group in groups], config.df)
+    return [group.tolist() for group in groups]
 
 
 def _tree_mixture(config: Any, *_: Any) -> TreeMixturePrior:
@@ -151,9 +152,18 @@ PRIORS = {
     "independent_subspaces": Choice(
         "a prior of independent groups of {subspaces} dimensions, each with a "
         "multivariate Student-t with {df} degrees of freedom",
-        _independent_subspaces,
+        lambda config, *_: IndependentSubspacesPrior(_subspaces(config), config.df),
         "independent-subspaces",
         ("df", "subspaces"),
+    ),
+    "lp_nested": Choice(
+        "an L^p-nested prior of independent groups of {subspaces} dimensions (with "
+        "exponents {outer_exponent} and, within groups, {group_exponent})",
+        lambda config, *_: LpNestedPrior(
+            _subspaces(config), config.outer_exponent, config.group_exponent
+        ),
+        "L^p-nested",
+        ("subspaces", "outer_exponent", "group_exponent"),
     ),
     "normal_mixture": Choice(
         "a mixture of four normals with variance {mixture_variance} as the prior",

@@ -51,6 +51,8 @@ SUBJECTS = {
         "radius_ratio",
         "num_modes",
         "subspaces",
+        "outer_exponent",
+        "group_exponent",
         "num_pseudo_inputs",
         "num_couplings",
         "prior_hidden",
@@ -149,9 +151,20 @@ class ExperimentConfig:
     )
     subspaces: tuple[int, ...] = _setting(
         (2,),
-        "Of prior independent_subspaces: sizes of the groups of dimensions, in order.",
+        "Of priors independent_subspaces and lp_nested: sizes of the groups of "
+        "dimensions, in order.",
         least=1,
         most=100_000,
+    )
+    outer_exponent: float = _setting(
+        1.0,
+        "Of prior lp_nested: exponent of the groups' norms; 2: as in a normal.",
+        least=1,
+    )
+    group_exponent: float = _setting(
+        2.0,
+        "Of prior lp_nested: the p of the norms within groups; 2: lengths.",
+        least=1,
     )
     num_pseudo_inputs: int = _setting(
         50, "Of prior vamp: learnt inputs; it is the mixture of their encodings.", 1

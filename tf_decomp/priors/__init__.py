@@ -5,6 +5,7 @@ from tf_decomp.priors.base import Prior
 from tf_decomp.priors.fixed import FixedPrior, as_prior
 from tf_decomp.priors.flow import FlowPrior
 from tf_decomp.priors.hierarchical import HierarchicalPrior
+from tf_decomp.priors.lp_nested import LpNested, LpNestedPrior
 from tf_decomp.priors.mixtures import (
     FactorisedMixturePrior,
     NormalMixturePrior,
@@ -23,6 +24,8 @@ __all__ = [
     "FlowPrior",
     "HierarchicalPrior",
     "IndependentSubspacesPrior",
+    "LpNested",
+    "LpNestedPrior",
     "NormalMixturePrior",
     "NormalPrior",
     "Prior",
