@@ -62,11 +62,13 @@ from tf_decomp.priors import (
     FlowPrior,
     HierarchicalPrior,
     IndependentSubspacesPrior,
+    LpNestedPrior,
     NormalMixturePrior,
     NormalPrior,
     Prior,
     SpikeAndSlabPrior,
     StudentTPrior,
+    TreeMixturePrior,
     VampPrior,
 )
 from tf_decomp.vae import DecompositionVAE
@@ -145,11 +147,14 @@ PRIORS: dict[str, Callable[..., Prior]] = {
         weights=[0.25, 0.75],
         learnable=True,
     ),
+    "tree_mixture": partial(TreeMixturePrior, 2, [3, 2], [1.0, 0.4], 0.05),
     "factorised_mixture": partial(FactorisedMixturePrior, 2, num_components=3),
     "independent_subspaces": partial(IndependentSubspacesPrior, [(0, 1)], df=5.0),
     "independent_subspaces_inf": partial(
         IndependentSubspacesPrior, [(0, 1)], df=float("inf")
     ),
+    "lp_nested": partial(LpNestedPrior, [(0, 1)], 1.5, 3.0),
+    "lp_nested_two": partial(LpNestedPrior, [(0, 1)], 2.0, 2.0),
     "spike_and_slab": partial(SpikeAndSlabPrior, 2),
     "slab": partial(SpikeAndSlabPrior, 2, gamma=0.0),
     "spike": partial(SpikeAndSlabPrior, 2, gamma=1.0),
@@ -503,6 +508,7 @@ FUNCTIONS = {
     "Support": "vae/test_inputs.py",
     "support_of": "vae/test_inputs.py",
     "of_tfp": "equation/test_own_distributions.py",
+    "LpNested": "equation/test_lp_nested.py",
     "ReparameterisedMixture": "equation/test_priors.py",
     "pca_variances": "equation/test_priors.py",
     "aggregate_log_prob": "equation/test_divergences.py",

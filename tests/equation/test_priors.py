@@ -62,6 +62,22 @@ def three_normals(z: np.ndarray) -> np.ndarray:
     return sum(scipy.stats.norm(m, spread).pdf(z) / 3 for m in (-place, 0, place))
 
 
+def tree(z: np.ndarray) -> np.ndarray:
+    """Pairs along the first dimension around the corners of a triangle."""
+    corners = [(1, 0), (-0.5, 0.75**0.5), (-0.5, -(0.75**0.5))]
+    locs = [(x + side, y) for x, y in corners for side in (-0.4, 0.4)]
+    return mixture(locs, 0.05, [1 / 6] * 6)(z)
+
+
+def lp_nested(z: np.ndarray) -> np.ndarray:
+    """exp(-|z|_3^1.5 / 1.5) over the area of the unit ball and the radial integral."""
+    gamma = scipy.special.gamma
+    area = (2 * gamma(4 / 3)) ** 2 / gamma(5 / 3)
+    radial = 1.5 ** (2 / 1.5) * gamma(2 / 1.5 + 1)
+    power = np.sum(np.abs(z) ** 3, axis=-1) ** (1.5 / 3)
+    return np.exp(-power / 1.5) / (area * radial)
+
+
 def vamp(z: np.ndarray) -> np.ndarray:
     q = case_encoder("float64")(tf.constant(PSEUDO_INPUTS))
     parts = zip(q.mean().numpy(), q.variance().numpy(), strict=True)
@@ -82,9 +98,12 @@ DENSITIES: dict[str, Callable[..., np.ndarray]] = {
     "normal_mixture": mixture(MODES, 0.03, [0.25] * 4),
     "normal_mixture_weighted": mixture([[0, 1], [2, -1]], 0.3, [0.25, 0.75]),
     "normal_mixture_learnt": mixture([[0, 1], [2, -1]], 0.3, [0.25, 0.75]),
+    "tree_mixture": tree,
     "factorised_mixture": product(three_normals),
     "independent_subspaces": scipy.stats.multivariate_t(np.zeros(2), np.eye(2), 5).pdf,
     "independent_subspaces_inf": normal(1, 1),
+    "lp_nested": lp_nested,
+    "lp_nested_two": normal(1, 1),
     "spike_and_slab": spike_and_slab,
     "slab": normal(1, 1),
     "spike": normal(0.05, 0.05),

@@ -143,6 +143,8 @@ GOOD: list[dict[str, Any]] = [
     {},
     {"df": INF, "prior": "student_t"},
     {"prior": "independent_subspaces", "subspaces": (3, 1, 2), "latent_dim": 6},
+    {"prior": "tree_mixture", "branching": (4, 3, 2), "radius_ratio": 1.0},
+    {"prior": "lp_nested", "outer_exponent": 1, "group_exponent": 2.5},
     {"gamma": 0.0, "beta": 0.0},
     {"gamma": 1.0, "alpha": 1e-30, "divergence": "dimensionwise_mmd"},
     {"alpha": 0.0, "divergence": "inclusive_kl"},

@@ -89,6 +89,8 @@ def test_annealed_prior_is_a_density_proportional_to_the_power(
         inside = (1 - 2 * scipy.stats.t.sf(z[-1], new, 0, np.sqrt(5 / new))) ** 2
         # The rule errs by about h^2/12 times the integrand's slope where it is cut.
         tolerance += (1 - inside) * 1e-3
+    if name == "lp_nested":
+        tolerance = 1e-6  # at 0 it has no second derivative, which costs digits too
     if name == "independent_subspaces":
         # Of a t in the plane, P(|z| > r) = (1 + r^2 / (df scale^2))^(-df / 2); the
         # square lies between the circles of r and sqrt(2) r.

@@ -80,8 +80,9 @@ def evaluate_run(
     if not os.access(files.root, os.W_OK):
         return _report_at_hand(files, groups, explorer)
     config, vae, test, posterior = run = load_finished_run(files)
+    # The prior, not its distribution, which may hold a variable: a user's own.
     rows, verdicts, warnings = _judge_factors(
-        posterior, vae.prior.distribution, test.factors, groups
+        posterior, vae.prior, test.factors, groups
     )
     if "likelihood" in groups:
         x = test.examples(slice(_LIKELIHOOD_EXAMPLES))
@@ -169,7 +170,7 @@ def _write(files: RunFiles, evaluation: Evaluation) -> Path:
 
 def _judge_factors(
     posterior: tfd.Distribution,
-    prior: tfd.Distribution,
+    prior: Prior | tfd.Distribution,
     factors: np.ndarray | None,
     groups: Sequence[str],
 ) -> tuple[list[Row], dict[str, dict[str, Any]], list[str]]:

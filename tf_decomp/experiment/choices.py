@@ -23,10 +23,12 @@ from tf_decomp.priors import (
     FlowPrior,
     HierarchicalPrior,
     IndependentSubspacesPrior,
+    LpNestedPrior,
     NormalMixturePrior,
     NormalPrior,
     SpikeAndSlabPrior,
     StudentTPrior,
+    TreeMixturePrior,
     VampPrior,
     pca_variances,
 )
@@ -73,10 +75,17 @@ def _normal_pca(config: Any, x: np.ndarray | None, _: int | None) -> NormalPrior
     return NormalPrior(config.latent_dim, variances)
 
 
-def _independent_subspaces(config: Any, *_: Any) -> IndependentSubspacesPrior:
+def _subspaces(config: Any) -> list[list[int]]:
     ends = np.cumsum(config.subspaces)
     groups = np.split(np.arange(config.latent_dim), ends[:-1])
-    return IndependentSubspacesPrior([group.tolist() for group in groups], config.df)
+    return [group.tolist() for group in groups]
+
+
+def _tree_mixture(config: Any, *_: Any) -> TreeMixturePrior:
+    ratio, levels = config.radius_ratio, len(config.branching)
+    radii = [ratio**level for level in range(levels)]
+    variance = ratio ** (2 * levels)
+    return TreeMixturePrior(config.latent_dim, config.branching, radii, variance)
 
 
 def _normal_mixture_learnt(config: Any, *_: Any) -> NormalMixturePrior:
@@ -159,9 +168,18 @@ PRIORS = {
     "independent_subspaces": Choice(
         "a prior of independent groups of {subspaces} dimensions, each with a "
         "multivariate Student-t with {df} degrees of freedom",
-        _independent_subspaces,
+        lambda config, *_: IndependentSubspacesPrior(_subspaces(config), config.df),
         "independent-subspaces",
         ("df", "subspaces"),
+    ),
+    "lp_nested": Choice(
+        "an L^p-nested prior of independent groups of {subspaces} dimensions (with "
+        "exponents {outer_exponent} and, within groups, {group_exponent})",
+        lambda config, *_: LpNestedPrior(
+            _subspaces(config), config.outer_exponent, config.group_exponent
+        ),
+        "L^p-nested",
+        ("subspaces", "outer_exponent", "group_exponent"),
     ),
     "normal_mixture": Choice(
         "a mixture of four normals with variance {mixture_variance} as the prior",
@@ -169,6 +187,13 @@ PRIORS = {
         "normal-mixture",
         ("mixture_variance",),
         latent_dim=2,
+    ),
+    "tree_mixture": Choice(
+        "a tree of normals (clusters within clusters, {branching} a level, each level "
+        "{radius_ratio} times the size of the one above) as the prior",
+        _tree_mixture,
+        "tree-mixture",
+        ("branching", "radius_ratio"),
     ),
     "normal_mixture_learnt": Choice(
         "a mixture of {num_modes} normals with learnt means, variances and weights as "

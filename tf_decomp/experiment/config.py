@@ -49,8 +49,12 @@ SUBJECTS = {
         "spike_variance",
         "df",
         "mixture_variance",
+        "branching",
+        "radius_ratio",
         "num_modes",
         "subspaces",
+        "outer_exponent",
+        "group_exponent",
         "num_pseudo_inputs",
         "num_couplings",
         "prior_hidden",
@@ -147,6 +151,20 @@ class ExperimentConfig:
     mixture_variance: float = _setting(
         0.03, "Of prior normal_mixture: variance of its four modes.", least=SMALLEST
     )
+    branching: tuple[int, ...] = _setting(
+        (3, 2),
+        "Of prior tree_mixture: clusters within each cluster, level by level.",
+        least=2,
+        most=100_000,
+    )
+    radius_ratio: float = _setting(
+        0.25,
+        "Of prior tree_mixture: clusters lie at distance 1 from 0, those in them at so "
+        "many times that of the level above, and once more so is the last ones' "
+        "standard deviation.",
+        least=SMALLEST,
+        most=1,
+    )
     num_modes: int = _setting(
         10,
         "Of priors normal_mixture_learnt and, in each dimension, factorised_mixture: "
@@ -156,9 +174,20 @@ class ExperimentConfig:
     )
     subspaces: tuple[int, ...] = _setting(
         (2,),
-        "Of prior independent_subspaces: sizes of the groups of dimensions, in order.",
+        "Of priors independent_subspaces and lp_nested: sizes of the groups of "
+        "dimensions, in order.",
         least=1,
         most=100_000,
+    )
+    outer_exponent: float = _setting(
+        1.0,
+        "Of prior lp_nested: exponent of the groups' norms; 2: as in a normal.",
+        least=1,
+    )
+    group_exponent: float = _setting(
+        2.0,
+        "Of prior lp_nested: the p of the norms within groups; 2: lengths.",
+        least=1,
     )
     num_pseudo_inputs: int = _setting(
         50, "Of prior vamp: learnt inputs; it is the mixture of their encodings.", 1
@@ -265,6 +294,11 @@ class ExperimentConfig:
                 f"subspaces={_text(self.subspaces)} have {total} dimensions in all; "
                 f"received latent_dim={self.latent_dim}, set one to fit the other"
             )
+        if "branching" in PRIORS[self.prior].settings and not self.branching:
+            raise InputError(
+                f"prior={self.prior} needs one or more levels of branching; received "
+                "none, set it, as branching=3,2"
+            )
         least = PRIORS[self.prior].least_latent_dim
         if self.latent_dim < least:
             raise InputError(
@@ -290,13 +324,21 @@ class ExperimentConfig:
         layers = (*self.hidden, head.params_size(self.latent_dim))
         weights = sum(before * after for before, after in itertools.pairwise(layers))
         outputs = max(layers) * self.num_samples * self.batch_size
-        modes = "num_modes" in PRIORS[self.prior].settings and self.num_modes
+        used = PRIORS[self.prior].settings
+        modes = "num_modes" in used and self.num_modes
+        branching = self.branching if "branching" in used else (0,)
+        leaves = math.prod(map(float, branching))
         for count, what, names in (
             (weights, "weights in a network", ("hidden", "latent_dim")),
             (
                 modes * self.latent_dim * self.batch_size,
                 "numbers in the prior's samples of a step",
                 ("num_modes", "latent_dim", "batch_size"),
+            ),
+            (
+                leaves * self.latent_dim * self.batch_size,
+                "numbers in the prior's samples of a step",
+                ("branching", "latent_dim", "batch_size"),
             ),
             (
                 outputs,

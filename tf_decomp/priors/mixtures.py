@@ -116,12 +116,9 @@ class NormalMixturePrior(Prior):
             choice, normals = _parts(self._parameters)
             parts = tfd.Independent(normals, 1)
             return ReparameterisedMixture(choice, parts, reparameterize=True)
-        locs = self._constant(self._config["locs"])
-        scale = tf.fill(locs.shape, self._constant(self._config["variance"] ** 0.5))
-        return tfd.MixtureSameFamily(
-            tfd.Categorical(probs=self._constant(self._config["weights"])),
-            tfd.Independent(tfd.Normal(locs, scale), 1),
-        )
+        weights, locs = self._config["weights"], self._config["locs"]
+        scale = self._config["variance"] ** 0.5
+        return isotropic_mixture(*map(self._constant, (weights, locs, scale)))
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -245,6 +242,20 @@ class SpikeAndSlabPrior(Prior):
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), **self._config}
+
+
+def isotropic_mixture(
+    weights: tf.Tensor, locs: tf.Tensor, scale: tf.Tensor
+) -> tfd.Distribution:
+    """Returns a mixture of normals of one scale, whose event is the whole vector.
+
+    Args:
+        weights: [num_components], which sum to 1.
+        locs: [num_components, latent_dim] means.
+        scale: [] standard deviation of each in every dimension.
+    """
+    parts = tfd.Independent(tfd.Normal(locs, tf.fill(locs.shape, scale)), 1)
+    return tfd.MixtureSameFamily(tfd.Categorical(probs=weights), parts)
 
 
 def _parts(parameters: list[keras.Variable]) -> tuple[tfd.Categorical, tfd.Normal]:

@@ -46,7 +46,10 @@ class IndependentSubspacesPrior(Prior):
             df = check_positive(
                 "IndependentSubspacesPrior: df", df, self.variable_dtype
             )
-        self._config: dict[str, Any] = {"groups": self._lists(groups), "df": float(df)}
+        self._config: dict[str, Any] = {
+            "groups": check_dimensions(self, groups),
+            "df": float(df),
+        }
 
     @property
     def distribution(self) -> tfd.Distribution:
@@ -70,23 +73,33 @@ class IndependentSubspacesPrior(Prior):
         """Constructor arguments."""
         return {**super().get_config(), **self._config}
 
-    def _lists(self, groups: Any) -> list[list[int]]:
-        """Returns the groups, if together they are the dimensions 0, 1, 2 ..."""
-        name = "IndependentSubspacesPrior: "
-        try:
-            latent_dim = check_latent_dim(self, sum(map(len, groups)))
-            lists = [
-                [check_whole_number(f"{name}a dimension", d, 0) for d in group]
-                for group in groups
-            ]
-        except (TypeError, OverflowError):
-            raise InputError(
-                f"{name}groups must be sequences of dimensions, as [(0, 1), (2,)]; "
-                f"received {short(groups)}"
-            ) from None
-        if not all(lists) or sorted(sum(lists, [])) != [*range(latent_dim)]:
-            raise InputError(
-                f"{name}groups must hold each of the dimensions from 0 once, and none "
-                f"may be empty; received {short(groups)}"
-            )
-        return lists
+
+def check_dimensions(prior: Prior, groups: Any) -> list[list[int]]:
+    """Returns groups of dimensions, if together they are the dimensions 0, 1, 2 ...
+
+    Args:
+        prior: Whose they are.
+        groups: Sequences of dimensions.
+
+    Raises:
+        InputError: They leave one out, share one or are empty, or networks of so many
+            do not fit the memory.
+    """
+    name = f"{type(prior).__name__}: "
+    try:
+        latent_dim = check_latent_dim(prior, sum(map(len, groups)))
+        lists = [
+            [check_whole_number(f"{name}a dimension", d, 0) for d in group]
+            for group in groups
+        ]
+    except (TypeError, OverflowError):
+        raise InputError(
+            f"{name}groups must be sequences of dimensions, as [(0, 1), (2,)]; "
+            f"received {short(groups)}"
+        ) from None
+    if not all(lists) or sorted(sum(lists, [])) != [*range(latent_dim)]:
+        raise InputError(
+            f"{name}groups must hold each of the dimensions from 0 once, and none "
+            f"may be empty; received {short(groups)}"
+        )
+    return lists

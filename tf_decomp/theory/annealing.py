@@ -11,7 +11,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.errors import InputError
-from tf_decomp.priors import Prior, as_prior
+from tf_decomp.priors import LpNested, Prior, as_prior
 from tf_decomp.sampling import of_tfp, stateless_seed
 from tf_decomp.theory.normalisers import (
     expanded_log_normaliser,
@@ -67,7 +67,8 @@ class AnnealedPrior:
         if self.distribution is None:
             raise InputError(
                 "AnnealedPrior.sample: expected a prior whose annealed form is normal, "
-                f"Student-t or Laplace; received {self.prior.name}, use log_prob"
+                "Student-t, Laplace or L^p-nested; received "
+                f"{self.prior.name}, use log_prob"
             )
         return self.distribution.sample(n, seed=stateless_seed(seed))
 
@@ -81,8 +82,8 @@ def anneal(
 ) -> AnnealedPrior:
     """Returns the annealed prior f_beta and log F_beta.
 
-    In closed form for normal, Student-t and Laplace priors and independent subspaces;
-    by one-dimensional quadrature for other products; else by quadrature for
+    In closed form for normal, Student-t, Laplace and L^p-nested priors and independent
+    subspaces; by one-dimensional quadrature for other products; else by quadrature for
     latent_dim <= 2, by expansion for mixtures of normals to a whole power, and by
     Monte Carlo.
 
@@ -143,6 +144,9 @@ def _closed_form(
     """Returns f_beta and log F_beta where p^beta stays in its family."""
     if _is_subspaces(p):
         return _anneal_subspaces(p, beta)
+    if type(p) is LpNested:
+        annealed = p.annealed(beta)
+        return annealed, annealed.log_normaliser - beta * p.log_normaliser
     inner: Any = p.distribution if type(p) is tfd.Independent else None
     if type(inner) is tfd.StudentT:
         return _anneal_student_t(p, beta)
