@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from paper.curves import networks_a_cell, write_caption
@@ -67,18 +68,20 @@ def _draw(
     figure = Figure(figsize=(9.6, 3.8), layout="constrained")
     overlap, match, structure = figure.subplots(1, 3, width_ratios=(1, 1, 2.4))
     priors = [prior for prior in _LOOKS if choose(rows, "overlap", prior=prior)]
+    means = []
     for index, prior in enumerate(priors):
         mine = choose(rows, "overlap", prior=prior)
         side = _BESIDE * (2 * index - len(priors) + 1)
         for panel, column in ((overlap, "overlap"), (match, "joint_mmd_share")):
             _draw_column(panel, side, mine, column, prior)
         for place, column in enumerate(columns):
-            _draw_column(structure, place + side, mine, column, prior)
-    match.axhline(
+            bars = _draw_column(structure, place + side, mine, column, prior)
+        means.append(bars)
+    limit = match.axhline(
         MISMATCHED_MMD_SHARE, color=NOTE_COLOR, linestyle="--", label="limit of a match"
     )
     chance = float(np.mean([row["chance"] for row in rows]))
-    structure.axhline(chance, color=NOTE_COLOR, linestyle=":", label="chance")
+    line = structure.axhline(chance, color=NOTE_COLOR, linestyle=":", label="chance")
     structure.set_xticks(range(len(columns)), list(columns.values()))
     structure.set_xlim(-0.5, len(columns) - 0.5)
     structure.set(title=words[0], ylabel=words[1])
@@ -91,14 +94,8 @@ def _draw(
         panel.set_xlim(-0.5, 0.5)
     for panel in (overlap, match, structure):
         panel.grid(True, axis="y")
-    handles = {
-        name: handle
-        for panel in (structure, match)
-        for handle, name in zip(*panel.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles)
-    )
+    handles = [*means, limit, line]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     two = "\N{PLUS-MINUS SIGN}2"
     errors = f"Bars: means {two} standard errors; small points: networks"
     n = networks_a_cell(rows, "prior")
@@ -108,7 +105,7 @@ def _draw(
 
 def _draw_column(
     axes: Axes, place: float, rows: Sequence[Row], column: str, prior: str
-) -> None:
+) -> ErrorbarContainer:
     """Draws every network, and beside them their mean and two standard errors."""
     name, color, marker = _LOOKS[prior]
     values = [row[column] for row in rows]
@@ -123,7 +120,7 @@ def _draw_column(
         alpha=0.4,
         color=color,
     )
-    axes.errorbar(
+    return axes.errorbar(
         place + _BESIDE / 3,
         number.value,
         error,
@@ -132,5 +129,5 @@ def _draw_column(
         color=color,
         linestyle="none",
         capsize=3,
-        label=name if place < 0.5 else None,
+        label=name,
     )
