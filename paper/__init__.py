@@ -6,10 +6,11 @@
       FIGURE/data.csv     what the figure is drawn from and its claims judged by
       FIGURE/figure.png   (and .svg), config.flags, README.md
 
-Data flow one way: `figures` (their settings) -> `runs` (sweeps) -> `measures` ->
-`table` (data.csv) -> `curves` and `densities`, `verdicts` (by `claims` and
-`exact_claims`), `readme`; `rounds` goes this way. `theorems` and `estimators` are
-computed in place of runs. `power` simulates how often the rules are right.
+Data flow one way: `figures` (their settings) -> `runs` (sweeps) -> `measures` and
+`structures` -> `table` (data.csv) -> `curves`, `densities` and `structure_drawings`,
+`verdicts` (by `claims`, `exact_claims` and `structure_claims`), `readme`; `rounds` goes
+this way. `theorems` and `estimators` are computed in place of runs. `power` simulates
+how often the rules are right.
 """
 
 from paper.claims import CLAIMS, Claim

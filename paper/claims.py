@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The paper's claims, each with the rule that turns a figure's data into a verdict.
 
-Rules of C1 to C9 are here, those of C10 to C13 in `exact_claims`. Every rule was
+Rules of C1 to C9 are here, those of C10 to C13 in `exact_claims`. S1 and S2, on priors
+with structure, are no claims of the paper (`structure_claims`). Every rule was
 committed before any datum that it judges; docs/results/history.json has the verdicts of
 earlier rules.
 
@@ -33,6 +34,7 @@ from paper.statistics import (
     means_over_common_range,
     slopes,
 )
+from paper.structure_claims import judge_s1, judge_s2
 from paper.table import Row, choose, levels
 
 # C1, C2, a FactorVAE score (0 to 1): half of the steps between the curves of the
@@ -378,7 +380,7 @@ def judge_c9(rows: Sequence[Row], panel: str = "variance") -> Judged:
 
 
 class Claim(NamedTuple):
-    """A claim of the paper.
+    """A claim, of the paper (C1 to C13) or on a prior with structure (S1, S2).
 
     Attributes:
         figures: Whose data decide; the first is the main one.
@@ -471,5 +473,19 @@ CLAIMS = {
         "common minibatch estimates of KL(q(z) || p(z)) are strongly biased unless the "
         "batch is very large",
         judge_c13,
+    ),
+    "S1": Claim(
+        ("subspaces",),
+        "a prior of independent planes gathers the position of dSprites in one of its "
+        "planes",
+        judge_s1,
+        {"linear regression": partial(judge_s1, by="_linear")},
+    ),
+    "S2": Claim(
+        ("hierarchy",),
+        "in a hierarchical prior the group that the other depends on holds more of the "
+        "classes of Fashion-MNIST",
+        judge_s2,
+        {"logistic regression": partial(judge_s2, by="_linear")},
     ),
 }

@@ -43,6 +43,37 @@ _FASHION_MNIST = """
 --batch_size=500
 --learning_rate=5e-4
 """
+_SUBSPACES = """
+--dataset=dsprites
+--image_size=16
+--max_train_examples=50000
+--max_test_examples=5000
+--subspaces=2,2,2
+--df=3
+--latent_dim=6
+--likelihood=bernoulli
+--divergence=joint_mmd
+--alpha=10
+--beta=0.25
+--epochs=1
+--batch_size=64
+--learning_rate=1e-3
+"""
+_HIERARCHY = """
+--dataset=fashion_mnist
+--image_size=16
+--max_train_examples=20000
+--max_test_examples=5000
+--latent_dim=8
+--batch_norm=true
+--likelihood=laplace
+--divergence=joint_mmd
+--alpha=200
+--beta=5
+--epochs=5
+--batch_size=100
+--learning_rate=1e-3
+"""
 _SMALL_FASHION = (
     "--image_size=16 --latent_dim=2 --max_train_examples=200 --batch_size=100 "
     "--max_test_examples=1000 --epochs=1"
@@ -62,6 +93,10 @@ _FIG2_CELLS = {
 FIG2_NETWORKS = 45
 # The spike whose standard deviation, not variance, is 0.05.
 _DEVIATION = "spike_variance=0.0025;alpha=0,10,100,1000;beta=1"
+_NOT_PAPER = "No figure of the paper"
+_NO_FIGURE = "the paper has no such figure"
+_TINY_SUBSPACES = "--max_train_examples=512 --max_test_examples=2000"
+_TINY_HIERARCHY = "--max_train_examples=200 --max_test_examples=1000 --epochs=1"
 _ONE_NETWORK = "the paper shows no learning curve; one network a point"
 
 
@@ -277,6 +312,25 @@ FIGURES: Mapping[str, Definition] = {
             f"{_ONE_NETWORK}; batches of 100 of 20,000 images",
         ),
         paper=Scale(1, changes=_ONE_NETWORK),
+    ),
+    # Priors with structure: what the paper's decomposition is for, beyond its examples.
+    "subspaces": Definition(
+        "Whether a prior of planes gathers a position in one of them, on dSprites",
+        _NOT_PAPER,
+        _SUBSPACES,
+        {"priors": "prior=normal,independent_subspaces"},
+        _smoke("planes", "prior=independent_subspaces", _TINY_SUBSPACES),
+        cpu=Scale(5, hours=0.4, changes=_NO_FIGURE),
+        paper=Scale(5, hours=0.4, changes=_NO_FIGURE),
+    ),
+    "hierarchy": Definition(
+        "Whether a hierarchical prior puts classes above style, on Fashion-MNIST",
+        _NOT_PAPER,
+        _HIERARCHY,
+        {"priors": "prior=normal,hierarchical"},
+        _smoke("hierarchy", "prior=hierarchical", _TINY_HIERARCHY),
+        cpu=Scale(5, hours=0.4, changes=_NO_FIGURE),
+        paper=Scale(5, hours=0.4, changes=_NO_FIGURE),
     ),
     "theory": Definition(
         "Theorems 1 and 2, Corollaries 1 and 2, on networks",

@@ -35,7 +35,7 @@ class _Spread(NamedTuple):
 # 0.053 (8 degrees of freedom); 0.07 is the upper end of its 80% interval. Nothing was
 # shared by a seed. Figure 3: ten pilots a cell, of which some are a blob at beta 1 and
 # most at 1.2. Figure 4: two pilots a cell of a tenth of the training, and a margin.
-# Figure 5: guesses.
+# Figure 5: guesses. S1, S2: guesses too, since each had a single pilot.
 SPREADS = {
     "factor_vae_score": _Spread(0.0, 0.07),
     "log_likelihood/fig2": _Spread(0.0, 0.6),
@@ -50,6 +50,10 @@ SPREADS = {
     "class_share": _Spread(0.0, 0.02),
     "region_share": _Spread(0.0, 0.02),
     "swap_share": _Spread(0.0, 0.01),
+    "plane": _Spread(0.0, 0.02),
+    "plane_any": _Spread(0.0, 0.02),
+    "class_accuracy": _Spread(0.02, 0.03),
+    "style_accuracy": _Spread(0.02, 0.03),
 }
 
 
@@ -287,6 +291,30 @@ def _c13(true: bool, rng: np.random.Generator) -> list[Row]:
     ]
 
 
+def _s1(true: bool, rng: np.random.Generator) -> list[Row]:
+    """Two axes hold x and y; whether a plane joins them is a matter of chance."""
+    rows = _networks(
+        "subspaces",
+        [{"prior": prior} for prior in ("normal", "independent_subspaces")],
+        rng,
+        plane=lambda cell: 0.5,
+        plane_any=lambda cell: 0.6,
+    )
+    rate = 0.9 if true else 0.2
+    return [{**r, "plane": r["plane"] + 0.5 * (rng.random() < rate)} for r in rows]
+
+
+def _s2(true: bool, rng: np.random.Generator) -> list[Row]:
+    gain = 0.15 if true else 0.0
+    return _networks(
+        "hierarchy",
+        [{"prior": prior} for prior in ("normal", "hierarchical")],
+        rng,
+        class_accuracy=lambda cell: 0.6 + gain * (cell["prior"] == "hierarchical"),
+        style_accuracy=lambda cell: 0.6,
+    )
+
+
 # C10 to C12 compare identities to rounding: nothing in them varies between networks but
 # the networks themselves, and their controls are in the figure.
 SCENARIOS = {
@@ -302,4 +330,6 @@ SCENARIOS = {
     "C8": Scenario("low beta harms by 0", "by .03", _c8),
     "C9": Scenario("moves as swaps", "moves .15 above", _c9),
     "C13": Scenario("bias half of the truth at 64", ".70 of it", _c13),
+    "S1": Scenario("position in a plane by chance, 1 of 5", "9 of 10 networks", _s1),
+    "S2": Scenario("both groups alike", "class group .15 above", _s2),
 }

@@ -35,6 +35,8 @@ from paper.runs import (
     whole_rounds,
     with_drawn_networks,
 )
+from paper.structure_drawings import draw_hierarchy, draw_subspaces
+from paper.structures import measure_hierarchy, measure_subspaces
 from paper.table import COLUMNS, Row, read_rows, read_text, write_rows
 from paper.theorems import theorem_rows
 from paper.verdicts import write_verdicts
@@ -61,6 +63,8 @@ _TRAINED: dict[str, tuple[Measure, _Draw]] = {
     ),
     "fig3_learning": (measure_match, partial(draw_learning, score="inclusive_kl")),
     "fig4_learning": (measure_sparsity, partial(draw_learning, score="hoyer")),
+    "subspaces": (measure_subspaces, draw_subspaces),
+    "hierarchy": (measure_hierarchy, draw_hierarchy),
 }
 _COMPUTED: dict[str, tuple[_Compute, _Draw]] = {
     "theory": (theorem_rows, draw_theory),

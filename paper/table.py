@@ -50,6 +50,11 @@ _LEARNING = (
     *("scale", "panel", "epochs", "max_train_examples", "seed"),
     *("log_likelihood", "kl"),
 )
+_STRUCTURE = (
+    *("scale", "prior", "seed", "log_likelihood", "kl", "overlap"),
+    *("mutual_information", "aggregate_kl", "joint_mmd", "joint_mmd_share"),
+    *("dependence", "prior_dependence", "active_dimensions"),
+)
 
 # The columns of each figure, in order. `kind` tells rows of different things apart;
 # `n` is what a row's numbers stand on. Empty: not known of this row.
@@ -77,6 +82,16 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         *("scale", "part", "prior", "beta", "seed", "gap", "control_gap", "n"),
         *("degrees", "objective", "difference", "difference_standard_error"),
         "rounding",
+    ),
+    "subspaces": (
+        *_STRUCTURE,
+        *("plane", "plane_any", "pair", "axis", "plane_linear", "plane_any_linear"),
+        *("chance", "n"),
+    ),
+    "hierarchy": (
+        *_STRUCTURE,
+        *("class_accuracy", "style_accuracy", "both_accuracy"),
+        *("class_accuracy_linear", "style_accuracy_linear", "chance", "n"),
     ),
     "estimators": (
         *("scale", "estimator", "latent_dim", "batch_size", "truth"),

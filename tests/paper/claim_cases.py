@@ -222,6 +222,50 @@ def estimates(
     ]
 
 
+FACTORS: dict[str, Callable[[dict[str, Any]], float]] = {
+    "overlap": lambda c: 5.0,
+    "joint_mmd_share": lambda c: 0.002,
+    "aggregate_kl": lambda c: 1.0,
+    "dependence": lambda c: 0.3,
+    "prior_dependence": lambda c: 0.2,
+}
+
+
+def planes(
+    gain: float = 0.4, gain_over_normal: float = 0.4, by: str = "", **kwargs: Any
+) -> Rows:
+    """Position in the prior's planes, above any of its own and of the normal's."""
+    gains = {"independent_subspaces": gain, "normal": gain_over_normal}
+    return networks(
+        grid(prior=["normal", "independent_subspaces"]),
+        **{
+            f"plane{by}": lambda c: 0.9,
+            f"plane_any{by}": lambda c: 0.9 - gains[c["prior"]],
+            "pair": lambda c: 0.9,
+            "axis": lambda c: 0.5,
+            **FACTORS,
+        },
+        **{"seeds": 5, **kwargs},
+    )
+
+
+def hierarchy(
+    gain: float = 0.2, normal: float = 0.0, by: str = "", **kwargs: Any
+) -> Rows:
+    """Accuracies of the class group above the style group, with each prior."""
+    gains = {"hierarchical": gain, "normal": normal}
+    return networks(
+        grid(prior=["normal", "hierarchical"]),
+        **{
+            f"class_accuracy{by}": lambda c: 0.6 + gains[c["prior"]],
+            f"style_accuracy{by}": lambda c: 0.6,
+            "both_accuracy": lambda c: 0.8,
+            **FACTORS,
+        },
+        **{"seeds": 5, **kwargs},
+    )
+
+
 noisy: dict[str, Any] = {"spread": 0.6, "seeds": 4}
 CASES: dict[str, list[tuple[str, Rows]]] = {
     "C1": [
@@ -322,5 +366,21 @@ CASES: dict[str, list[tuple[str, Rows]]] = {
         (NOT_SUPPORTED, estimates(at_512=0.05)),
         (INCONCLUSIVE, estimates(error=0.9)),
         (INCONCLUSIVE, estimates(count=2)),
+    ],
+    "S1": [
+        (SUPPORTED, planes()),
+        (NOT_SUPPORTED, planes(gain=0.0)),
+        (NOT_SUPPORTED, planes(gain_over_normal=0.05)),  # there, but too small
+        (INCONCLUSIVE, planes(gain=0.2, **noisy)),
+        (INCONCLUSIVE, planes(seeds=2)),
+        (INCONCLUSIVE, planes(by="_linear")),  # another score's columns
+    ],
+    "S2": [
+        (SUPPORTED, hierarchy()),
+        (NOT_SUPPORTED, hierarchy(gain=0.0)),
+        (NOT_SUPPORTED, hierarchy(normal=0.2)),  # of these groups, not of the prior
+        (NOT_SUPPORTED, hierarchy(gain=-0.2)),
+        (INCONCLUSIVE, hierarchy(gain=0.1, **noisy)),
+        (INCONCLUSIVE, hierarchy(by="_linear")),
     ],
 }

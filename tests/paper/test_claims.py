@@ -36,7 +36,8 @@ def test_rules(claim: str, expected: str, rows: Rows) -> None:
 
 def test_every_claim_has_data_of_every_verdict() -> None:
     names = [f"C{i}" for i in range(1, 14)]
-    assert list(CASES) == list(CLAIMS) == [*names[:5], "C5b", *names[5:]]
+    each = [*names[:5], "C5b", *names[5:], "S1", "S2"]
+    assert list(CASES) == list(CLAIMS) == each
     for claim, cases in CASES.items():
         verdicts = {expected for expected, _ in cases}
         assert verdicts == {SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE}, claim
