@@ -57,6 +57,7 @@ from tf_decomp.objectives import (
     objective_terms,
 )
 from tf_decomp.posteriors import (
+    FlowPosterior,
     FullCovarianceNormalPosterior,
     LaplacePosterior,
     NormalPosterior,
@@ -91,6 +92,7 @@ __all__ = [
     "ExperimentConfig",
     "FactorisedMixturePrior",
     "FillMissing",
+    "FlowPosterior",
     "FlowPrior",
     "FullCovarianceNormalPosterior",
     "HierarchicalPrior",

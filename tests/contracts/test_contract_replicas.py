@@ -104,6 +104,14 @@ CASES = {
         (9, 5, 1),
         0.005,
     ),
+    "flow": Case(
+        ENCODERS["mlp_flow"][0],
+        DECODERS["mlp"][0],
+        "normal_learnt",
+        (DATA_DIM,),
+        (9, 5, 1),
+        0.005,
+    ),
     "functional": Case(
         ENCODERS["functional"][0],
         DECODERS["sequential"][0],
@@ -254,13 +262,14 @@ def test_replicas_add_up_to_the_loss_of_one() -> None:
     assert losses[1] == pytest.approx(losses[0], rel=1e-6)
 
 
+DEPENDENT = ("full_covariance_normal", "flow")
 PAIRS = [
     *(
         (posterior, name)
         for posterior in POSTERIORS
         for name in CALLABLES
         # The total correlation refuses dimensions that depend on each other.
-        if (posterior, name in WITH_SETTINGS) != ("full_covariance_normal", True)
+        if posterior not in DEPENDENT or name not in WITH_SETTINGS
     ),
     ("functional", "dimensionwise_mmd"),
     ("normal_mixture_learnt", "inclusive_kl"),
