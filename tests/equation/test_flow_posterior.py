@@ -11,7 +11,12 @@ import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
 from cases import ENCODERS, data, head_parameters, make_vae
-from monte_carlo import assert_gradients, assert_mean_close, mean_and_error
+from monte_carlo import (
+    assert_gradients,
+    assert_mean_close,
+    assert_mean_surely_below,
+    mean_and_error,
+)
 from runs import one_line
 
 import tf_decomp.flows
@@ -28,7 +33,7 @@ from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.flows import FlowNormal, flow_weights, quadrature
 from tf_decomp.metrics import encode_data, overlap_report, regularisation_report
 from tf_decomp.posteriors import FlowPosterior, NormalPosterior
-from tf_decomp.sampling import draw_noise, sample_with
+from tf_decomp.sampling import draw_noise, plain, sample_with
 
 tfd = tfp.distributions
 DIM, COUPLINGS, UNITS = 3, 3, 4
@@ -143,6 +148,36 @@ def test_far_points_and_large_weights_stay_finite() -> None:
             log_prob = q.log_prob(value)
         assert np.all(np.isfinite(log_prob))
         assert np.all(np.isfinite(tape.gradient(log_prob, value)))
+
+
+def test_it_fits_what_bends_and_normals_do_not() -> None:
+    """z1 ~ N(0, 1), z2 ~ N(z1^2, 1/4): no normal has a KL below 0.5607."""
+    head, size = FlowPosterior(2), FlowPosterior.params_size(2)
+    params = tf.Variable(normal(1, size).astype("float32") / 2)
+    optimizer = keras.optimizers.Adam(0.05)
+    optimizer.build([params])
+
+    def log_ratio(q: Any, z: tf.Tensor) -> tf.Tensor:
+        conditional = tfd.Normal(z[..., 0] ** 2, 0.5).log_prob(z[..., 1])
+        log_p = tfd.Normal(0.0, 1.0).log_prob(z[..., 0]) + conditional
+        return q.log_prob(z)[..., 0] - log_p[..., 0]
+
+    @tf.function(autograph=False)
+    def step(noise: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            q = plain(head(tf.convert_to_tensor(params)))
+            kl = tf.reduce_mean(log_ratio(q, sample_with(q, [], noise)))
+        optimizer.apply([tape.gradient(kl, params)], [params])
+
+    for noise in normal(200, 256, 1, 2).astype("float32"):
+        step(tf.constant(noise))
+    q = plain(head(tf.convert_to_tensor(params)))
+    square = (np.sqrt(65) - 1) / 32  # the variance of z1 in the best normal
+    best = -0.5 - np.log(square) / 2 + square / 2 + 4 * square**2
+    assert best == pytest.approx(0.5607, abs=1e-4)
+    ratios = log_ratio(q, q.sample(10_000, seed=[0, 1]))
+    assert_mean_surely_below(ratios, best / 2)
+    assert_mean_surely_below(-ratios, 0.0)
 
 
 # -- moments ----------------------------------------------------------------------
