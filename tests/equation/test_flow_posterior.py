@@ -276,6 +276,25 @@ def test_encodings_of_equal_moments_may_share_no_code() -> None:
     assert abs(found.value - information) < 5 * found.standard_error
 
 
+def test_one_information_has_two_overlaps() -> None:
+    """Section 7: codes shared for z1 < 0 and far apart for z1 > 0, against normals."""
+    height, signs = 10.0, np.array([[1.0], [-1.0]])
+    step = np.concatenate([[[300.0, 0.0]] * 2, signs * height, np.zeros([2, 5])], 1)
+    parameters = signs * [0.0, height], np.ones([2, 2]), step
+    q = FlowNormal(*map(tf.constant, parameters), num_couplings=2, units=1)
+    z = q.sample(20_000, seed=[0, 1])[:, 0]
+    ratios = np.exp(np.minimum(0, np.subtract(*q.log_prob(z[:, None]).numpy().T[::-1])))
+    coefficient, error = mean_and_error(ratios)
+    assert abs(coefficient - 0.5) < 5 * error + 0.01  # 0.01: the step is no jump
+    found = overlap_report(q, num_queries=20_000).mutual_information
+    assert abs(found.value - np.log(2) / 2) < 5 * found.standard_error + 0.01
+    distance = 2.044  # standard deviations between normals with that I(x; z)
+    normals = tfd.MultivariateNormalDiag([[0.0, 0.0], [0.0, distance]], np.ones(2, "f"))
+    same = overlap_report(normals, num_queries=20_000).mutual_information
+    assert abs(same.value - np.log(2) / 2) < 5 * same.standard_error
+    assert coefficient - 2 * scipy.stats.norm.cdf(-distance / 2) > 0.15
+
+
 # -- models -----------------------------------------------------------------------
 
 
