@@ -41,6 +41,7 @@ from tf_decomp.divergences import (
     sliced_wasserstein,
     sliced_wasserstein_divergence,
 )
+from tf_decomp.flows import FlowNormal, flow_weights
 from tf_decomp.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
@@ -52,6 +53,7 @@ from tf_decomp.likelihoods import (
 )
 from tf_decomp.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from tf_decomp.posteriors import (
+    FlowPosterior,
     FullCovarianceNormalPosterior,
     LaplacePosterior,
     NormalPosterior,
@@ -186,6 +188,7 @@ POSTERIORS: dict[str, Callable[..., Any]] = {
     "normal": partial(NormalPosterior, LATENT_DIM),
     "laplace": partial(LaplacePosterior, LATENT_DIM),
     "full_covariance_normal": partial(FullCovarianceNormalPosterior, LATENT_DIM),
+    "flow": partial(FlowPosterior, LATENT_DIM),
 }
 LIKELIHOODS: dict[str, Callable[..., Any]] = {
     "bernoulli": partial(BernoulliLikelihood, IMAGE),
@@ -271,6 +274,16 @@ ENCODERS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "mlp_full_covariance": (
         partial(
             MLPEncoder, LATENT_DIM, hidden=(4,), posterior="full_covariance_normal"
+        ),
+        (DATA_DIM,),
+    ),
+    "mlp_flow": (
+        partial(
+            MLPEncoder,
+            LATENT_DIM,
+            hidden=(4,),
+            posterior="flow",
+            posterior_settings={"num_couplings": 3, "units": 2},
         ),
         (DATA_DIM,),
     ),
@@ -374,9 +387,17 @@ def _independent(family: type, loc: Any, scale: Any) -> Any:
     return tfd.Independent(family(loc, scale), 1)
 
 
+def _flow(loc: Any, others: Any) -> Any:
+    scale, weights = others[..., :LATENT_DIM], others[..., LATENT_DIM:]
+    return FlowNormal(loc, scale, weights, num_couplings=2, units=2)
+
+
 _LOC = np.array([[0.3, -0.2], [0.9, 0.5], [-1.0, 0.1], [0.2, 1.1]])
 _SCALE = np.array([[0.6, 0.7], [0.8, 0.5], [1.1, 0.9], [0.4, 1.3]])
 _TRIL = np.array([[[0.7, 0.0], [0.2 * i, 0.5 + 0.1 * i]] for i in range(4)])
+_FLOW_WEIGHTS = np.random.default_rng(1).normal(
+    0, 0.5, (4, flow_weights(LATENT_DIM, 2, 2))
+)
 FAMILIES: dict[str, Family] = {
     "multivariate_normal_diag": Family(tfd.MultivariateNormalDiag, [_LOC, _SCALE]),
     "independent_laplace": Family(partial(_independent, tfd.Laplace), [_LOC, _SCALE]),
@@ -384,6 +405,7 @@ FAMILIES: dict[str, Family] = {
         partial(_independent, tfd.Normal), [_LOC, np.array(0.7)]
     ),
     "multivariate_normal_tril": Family(tfd.MultivariateNormalTriL, [_LOC, _TRIL]),
+    "flow": Family(_flow, [_LOC, np.concatenate([_SCALE, _FLOW_WEIGHTS], axis=1)]),
 }
 
 
@@ -505,6 +527,7 @@ FUNCTIONS = {
     "likelihood_point": "vae/test_inputs.py",
     "one_or_nan": "vae/test_inputs.py",
     "scaled": "vae/test_inputs.py",
+    "standard_noise": "equation/test_posteriors.py",
     "Support": "vae/test_inputs.py",
     "support_of": "vae/test_inputs.py",
     "of_tfp": "equation/test_own_distributions.py",

@@ -64,6 +64,7 @@ from tf_decomp.objectives import (
     objective_terms,
 )
 from tf_decomp.posteriors import (
+    FlowPosterior,
     FullCovarianceNormalPosterior,
     LaplacePosterior,
     NormalPosterior,
@@ -102,6 +103,7 @@ __all__ = [
     "FactorCorrelation",
     "FactorisedMixturePrior",
     "FillMissing",
+    "FlowPosterior",
     "FlowPrior",
     "FullCovarianceNormalPosterior",
     "HierarchicalPrior",

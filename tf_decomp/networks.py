@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encoders x -> q(z|x) and decoders z -> p(x|z) as Keras models."""
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -21,6 +22,7 @@ from tf_decomp.likelihoods import (
     PoissonLikelihood,
 )
 from tf_decomp.posteriors import (
+    FlowPosterior,
     FullCovarianceNormalPosterior,
     LaplacePosterior,
     NormalPosterior,
@@ -34,6 +36,7 @@ POSTERIORS = {
     "normal": NormalPosterior,
     "laplace": LaplacePosterior,
     "full_covariance_normal": FullCovarianceNormalPosterior,
+    "flow": FlowPosterior,
 }
 LIKELIHOODS = {
     "normal": NormalLikelihood,
@@ -107,14 +110,17 @@ class MLPEncoder(_Network):
     Args:
         latent_dim: Number of latent dimensions.
         hidden: Units of the hidden layers.
-        posterior: "normal", "laplace", "full_covariance_normal" or the name under
-            which a head of your own is registered with Keras.
+        posterior: "normal", "laplace", "full_covariance_normal", "flow" or the name
+            under which a head of your own is registered with Keras.
         missing: Whether NaN marks a missing value of x; see FillMissing.
+        posterior_settings: Further arguments of the posterior's head, as
+            {"num_couplings": 6} of a flow.
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
         InputError: A size is no whole number >= 1, the weights do not fit into memory
-            (`tf_decomp.checks.check_weights`), or the posterior is not known.
+            (`tf_decomp.checks.check_weights`), the posterior is not known, or has no
+            such settings.
 
     Example:
         >>> MLPEncoder(latent_dim=2)(tf.zeros([5, 3])).mean()
@@ -126,24 +132,23 @@ class MLPEncoder(_Network):
         hidden: Sequence[int] = (100,),
         posterior: str = "normal",
         missing: bool = False,
+        posterior_settings: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        head = _choose("posterior", POSTERIORS, posterior)
         latent_dim = check_whole_number("MLPEncoder: latent_dim", latent_dim, 1)
+        settings = posterior_settings or {}
+        head, units = _posterior(posterior, latent_dim, settings)
         hidden = check_sizes("MLPEncoder: hidden", hidden)
         super().__init__(
-            [
-                *_filled(missing),
-                *_dense(hidden),
-                layers.Dense(head.params_size(latent_dim)),
-            ],
-            head(latent_dim),
+            [*_filled(missing), *_dense(hidden), layers.Dense(units)],
+            head,
             (1,),
             {
                 "latent_dim": latent_dim,
                 "hidden": list(hidden),
                 "posterior": posterior,
                 "missing": missing,
+                "posterior_settings": dict(settings),
             },
             kwargs,
         )
@@ -215,6 +220,7 @@ class ConvEncoder(_Network):
             otherwise ReLU.
         posterior: As of MLPEncoder.
         missing: As of MLPEncoder.
+        posterior_settings: As of MLPEncoder.
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
@@ -233,10 +239,12 @@ class ConvEncoder(_Network):
         batch_norm: bool = False,
         posterior: str = "normal",
         missing: bool = False,
+        posterior_settings: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        head = _choose("posterior", POSTERIORS, posterior)
         latent_dim = check_whole_number("ConvEncoder: latent_dim", latent_dim, 1)
+        settings = posterior_settings or {}
+        head, units = _posterior(posterior, latent_dim, settings)
         filters = check_sizes("ConvEncoder: filters", filters, at_least=1)
         hidden = check_sizes("ConvEncoder: hidden", hidden)
         body = _filled(missing)
@@ -245,7 +253,6 @@ class ConvEncoder(_Network):
             if batch_norm and index > 0:
                 body.append(_batch_norm())
             body.append(layers.LeakyReLU(0.2) if batch_norm else layers.ReLU())
-        units = head.params_size(latent_dim)
         body += [layers.Flatten(), *_dense(hidden)]
         body.append(layers.Dense(units, **_weights(batch_norm)))
         config = {
@@ -255,9 +262,10 @@ class ConvEncoder(_Network):
             "batch_norm": batch_norm,
             "posterior": posterior,
             "missing": missing,
+            "posterior_settings": dict(settings),
         }
         side = 2 ** len(filters)
-        super().__init__(body, head(latent_dim), (side, side, 1), config, kwargs)
+        super().__init__(body, head, (side, side, 1), config, kwargs)
 
 
 @_register
@@ -402,6 +410,21 @@ def _choose(what: str, table: dict[str, Any], name: str) -> Any:
             f"{what}: expected one of {sorted(table)}; received {short(name)}"
         )
     return head
+
+
+def _posterior(
+    name: str, latent_dim: int, settings: Mapping[str, Any]
+) -> tuple[Any, int]:
+    """Returns the head of a name, and how many outputs of a network it needs."""
+    family = _choose("posterior", POSTERIORS, name)
+    try:
+        inspect.signature(family.params_size).bind(latent_dim, **settings)
+    except TypeError as error:
+        raise InputError(
+            f"posterior_settings: expected a dict of what {family.__name__}."
+            f"params_size takes beside latent_dim; received {short(settings)} ({error})"
+        ) from error
+    return family(latent_dim, **settings), family.params_size(latent_dim, **settings)
 
 
 def _likelihood(

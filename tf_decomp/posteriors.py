@@ -11,6 +11,7 @@ from tensorflow_probability import distributions as tfd
 
 from tf_decomp.checks import check_whole_number
 from tf_decomp.errors import InputError
+from tf_decomp.flows import FlowNormal, flow_weights
 from tf_decomp.heads import Head
 from tf_decomp.pairwise import differentiable_once, map_rows
 from tf_decomp.sampling import batch_first, location_scale, plain
@@ -146,6 +147,69 @@ class FullCovarianceNormalPosterior(_Posterior):
         tril = tfp.math.fill_triangular(raw)
         diagonal = positive_scale(tf.linalg.diag_part(tril))
         return tfd.MultivariateNormalTriL(loc, tf.linalg.set_diag(tril, diagonal))
+
+
+@_register
+class FlowPosterior(_Posterior):
+    """Head: parameters [batch, params_size(latent_dim)] -> a normalising flow q(z|x).
+
+    z = loc + scale * T(eps): affine couplings (Dinh et al. 2017) of a standard normal,
+    in which the halves of the dimensions shift and scale each other in turn. All their
+    weights are outputs of the network, so that each datum has a flow of its own. Batch
+    shape [batch], event shape [latent_dim]. The density of every z is exact; the KL is
+    Monte Carlo. With outputs of 0 behind the first 2 latent_dim it is NormalPosterior.
+
+    The mean, as which it is taken for a tensor, and the standard deviations have no
+    closed form: they are averages over 256 fixed points of noise (or 2 latent_dim), the
+    mean with an error of about 1% of a standard deviation where the flow bends gently.
+    Entropy and mode are not known. What moments do not tell of overlap:
+    `docs/howto/overlap.md`.
+
+    Args:
+        latent_dim: Number of latent dimensions, 2 to 1000.
+        num_couplings: How many couplings follow each other, at least 2, so that all
+            dimensions change.
+        units: Hidden units of each, with tanh.
+        **kwargs: As of NormalPosterior.
+
+    Raises:
+        InputError: A number is out of range, or as of NormalPosterior.
+
+    Example:
+        >>> units = FlowPosterior.params_size(2, num_couplings=2)  # 68
+        >>> q = FlowPosterior(2, num_couplings=2)(tf.zeros([5, units]))
+        >>> q.log_prob(q.sample())
+    """
+
+    def __init__(
+        self, latent_dim: int, num_couplings: int = 4, units: int = 8, **kwargs: Any
+    ) -> None:
+        super().__init__(latent_dim, **kwargs)
+        self.num_couplings, self.units = num_couplings, units
+        self.params_size(latent_dim, num_couplings, units)  # refuses what is no number
+
+    @staticmethod
+    def params_size(latent_dim: int, num_couplings: int = 4, units: int = 8) -> int:
+        """Number of network outputs that the head needs."""
+        check_whole_number("FlowPosterior: latent_dim", latent_dim, 2, 1000)
+        check_whole_number("FlowPosterior: num_couplings", num_couplings, 2, 1000)
+        check_whole_number("FlowPosterior: units", units, 1, 10_000)
+        return 2 * latent_dim + flow_weights(latent_dim, num_couplings, units)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        settings = {"num_couplings": self.num_couplings, "units": self.units}
+        return {**super().get_config(), **settings}
+
+    def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        size = self.params_size(self.latent_dim, self.num_couplings, self.units)
+        return (size,), (self.latent_dim,)
+
+    def _distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        sizes = [self.latent_dim, self.latent_dim, -1]
+        loc, raw_scale, weights = tf.split(params, sizes, axis=-1)
+        scale = positive_scale(raw_scale)
+        return FlowNormal(loc, scale, weights, self.num_couplings, self.units)
 
 
 def aggregate_posterior(posterior: tfd.Distribution) -> tfd.Distribution:

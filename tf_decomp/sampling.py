@@ -13,6 +13,7 @@ from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.layers.internal import distribution_tensor_coercible
 
 from tf_decomp.errors import InputError
+from tf_decomp.flows import FlowNormal
 
 # What TFP's layers return: a distribution that TensorFlow takes for a tensor.
 _COERCED = distribution_tensor_coercible._TensorCoercible
@@ -141,7 +142,7 @@ def one_or_nan(x: tf.Tensor) -> tf.Tensor:
 def scaled(posterior: tfd.Distribution, factor: tf.Tensor) -> tfd.Distribution:
     """Returns a posterior with loc and scale, or Cholesky factor, multiplied.
 
-    That is a location-scale or multivariate normal one; others stay as they are.
+    That is a location-scale, multivariate normal or flow one; others stay as they are.
 
     Args:
         posterior: Plain, batch shape [batch], event shape [latent_dim].
@@ -150,6 +151,9 @@ def scaled(posterior: tfd.Distribution, factor: tf.Tensor) -> tfd.Distribution:
     if type(posterior) is tfd.MultivariateNormalTriL:
         tril = posterior.parameters["scale_tril"] * factor[:, None, None]
         return tfd.MultivariateNormalTriL(posterior.mean() * factor[:, None], tril)
+    if type(posterior) is FlowNormal:
+        loc, scale = (p * factor[:, None] for p in (posterior.loc, posterior.scale))
+        return _changed(posterior, loc=loc, scale=scale)
     parts = location_scale(posterior)
     if parts is None:
         return posterior
@@ -175,13 +179,32 @@ def stateless_seed(seed: int | None, stream: int = 0) -> tf.Tensor | None:
     return tf.random.fold_in(tf.constant([seed, 0], tf.int32), stream)
 
 
+def standard_noise(distribution: tfd.Distribution) -> tfd.Distribution | None:
+    """Returns what one number of the noise of samples is distributed as, if known.
+
+    It is for location-scale families and flows of a normal; None for any other, whose
+    samples come from a seed.
+
+    Args:
+        distribution: Any member of the family, event shape [latent_dim].
+
+    Example:
+        >>> standard_noise(tfd.MultivariateNormalDiag(tf.zeros([5, 2])))  # N(0, 1)
+    """
+    if type(distribution) is FlowNormal:
+        zero = tf.zeros([], distribution.dtype)
+        return tfd.Normal(zero, zero + 1)
+    parts = location_scale(distribution)
+    return None if parts is None else parts.noise
+
+
 def draw_noise(
     distribution: tfd.Distribution, sample_shape: Sequence[Any], seed: tf.Tensor
 ) -> tf.Tensor:
     """Draws what `sample_with` turns into samples of any member of the family.
 
-    Standard noise [*sample_shape, latent_dim] of a location-scale family, drawn here
-    because the same seed gives other numbers inside a function compiled by XLA.
+    Standard noise [*sample_shape, latent_dim] where `standard_noise` is known, drawn
+    here because the same seed gives other numbers inside a function compiled by XLA.
     Of other families the seed itself, from which `sample_with` draws.
 
     Args:
@@ -189,11 +212,11 @@ def draw_noise(
         sample_shape: Of the samples, the batch axis included.
         seed: Stateless seed [2].
     """
-    parts = location_scale(distribution)
-    if parts is None:
+    noise = standard_noise(distribution)
+    if noise is None:
         return seed
     latent_dim = distribution.event_shape[0]
-    return parts.noise.sample([*sample_shape, latent_dim], seed=seed)
+    return noise.sample([*sample_shape, latent_dim], seed=seed)
 
 
 def sample_with(
@@ -206,6 +229,8 @@ def sample_with(
         sample_shape: Of the samples, without the batch axis.
         noise: From `draw_noise` of the same family.
     """
+    if type(distribution) is FlowNormal:
+        return distribution.of_noise(noise)
     parts = location_scale(distribution)
     if parts is None:
         return distribution.sample(sample_shape, seed=noise)

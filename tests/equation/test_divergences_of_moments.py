@@ -26,7 +26,8 @@ def by_hand(covariance: np.ndarray, ratio: float) -> float:
 
 @pytest.mark.parametrize("ratio", [None, 3.0])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("family", FAMILIES)
+# Of a flow no moment is known but by its quadrature.
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "flow"])
 def test_formulas(family: str, dtype: str, ratio: float | None) -> None:
     posterior = family_posterior(family, dtype)
     loc, scale = FAMILIES[family].parameters

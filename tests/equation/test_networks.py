@@ -116,13 +116,13 @@ def test_batch_norm_moves_in_training_alone(table: Any, name: str) -> None:
 
 BAD = {
     "posterior": (
-        "posterior: expected one of ['full_covariance_normal', 'laplace', 'normal']; "
-        "received 'gauss'",
+        "posterior: expected one of ['flow', 'full_covariance_normal', 'laplace', "
+        "'normal']; received 'gauss'",
         lambda: MLPEncoder(2, posterior="gauss"),
     ),
     "posterior that is registered, but no head": (
-        "posterior: expected one of ['full_covariance_normal', 'laplace', 'normal']; "
-        "received 'tf_decomp>NormalPrior'",
+        "posterior: expected one of ['flow', 'full_covariance_normal', 'laplace', "
+        "'normal']; received 'tf_decomp>NormalPrior'",
         lambda: MLPEncoder(2, posterior="tf_decomp>NormalPrior"),
     ),
     "likelihood": (
@@ -249,7 +249,12 @@ def test_bad_arguments(name: str) -> None:
 
 
 def test_tables_hold_every_head() -> None:
-    assert sorted(POSTERIORS) == ["full_covariance_normal", "laplace", "normal"]
+    assert sorted(POSTERIORS) == [
+        "flow",
+        "full_covariance_normal",
+        "laplace",
+        "normal",
+    ]
     assert sorted(LIKELIHOODS) == [
         "bernoulli",
         "categorical",

@@ -26,6 +26,7 @@ from tf_decomp.sampling import (
     location_scale,
     plain,
     sample_with,
+    standard_noise,
     stateless_seed,
 )
 
@@ -98,15 +99,26 @@ def test_location_scale(name: str) -> None:
 def test_other_families_are_not_taken_apart(name: str) -> None:
     posterior = OTHERS[name]()
     assert location_scale(posterior) is None
+    assert standard_noise(posterior) is None
     noise = draw_noise(posterior, [3, 4], SEED)
     np.testing.assert_array_equal(noise, SEED)
     samples = sample_with(posterior, [3], noise)
     np.testing.assert_array_equal(samples, posterior.sample(3, seed=SEED))
 
 
+def test_the_noise_of_flows_is_normal_but_no_part_of_loc_and_scale() -> None:
+    posterior = family_posterior("flow")
+    assert location_scale(posterior) is None
+    noise = standard_noise(posterior)
+    assert type(noise) is tfd.Normal
+    assert (float(noise.loc), float(noise.scale)) == (0.0, 1.0)
+
+
 @pytest.mark.parametrize("name", LOCATION_SCALE)
 def test_sample_with(name: str) -> None:
     posterior = LOCATION_SCALE[name][0]()
+    known = location_scale(posterior).noise
+    assert type(standard_noise(posterior)) is type(known)
     noise = draw_noise(posterior, [20_000, 4], SEED)
     samples = sample_with(posterior, [20_000], noise)
     assert samples.shape == [20_000, 4, LATENT_DIM]

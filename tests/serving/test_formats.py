@@ -23,7 +23,7 @@ from tf_decomp.export import FORMATS, export_formats, formats, next_version
 
 SIGNATURES = ("encode", "encode_sample", "decode")
 INPUTS = {"encode": ("x",), "encode_sample": ("x", "eps"), "decode": ("z",)}
-# Encoder (normal or Laplace posterior) and decoder (each likelihood) of tests/cases.py.
+# Encoder (normal, Laplace, flow) and decoder (each likelihood) of tests/cases.py.
 CASES = [
     ("conv_batch_norm", "conv_batch_norm"),
     ("mlp_deep_laplace", "mlp_laplace"),
@@ -38,6 +38,7 @@ CASES = [
     ("mlp", "mlp_poisson"),
     ("mlp_linear", "mlp_negative_binomial"),
     ("mlp", "mlp_categorical"),
+    ("mlp_flow", "mlp"),
 ]
 
 

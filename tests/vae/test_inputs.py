@@ -20,6 +20,7 @@ from runs import one_line, slow_behind
 import tf_decomp
 from tf_decomp.errors import InputError
 from tf_decomp.experiment.strategies import make_strategy
+from tf_decomp.flows import FlowNormal, flow_weights
 from tf_decomp.likelihoods import (
     Support,
     check_support,
@@ -531,6 +532,15 @@ def test_unknown_numbers_make_posteriors_unknown() -> None:
     np.testing.assert_array_equal(tril.covariance()[0], np.eye(2))
     assert np.isnan(tril.mean()[1:]).all()
     assert np.isnan(tril.stddev()[1:]).all()
+    weights = tf.random.normal([3, flow_weights(2, 2, 2)])
+    flow = FlowNormal(loc, scale, weights, num_couplings=2, units=2)
+    got = scaled(flow, factor)
+    np.testing.assert_array_equal(got.mean()[0], flow.mean()[0])
+    assert np.isnan(got.mean()[1:]).all()
+    doubled = scaled(flow, tf.fill([3], 2.0))
+    np.testing.assert_allclose(
+        doubled.log_prob(2 * loc), flow.log_prob(loc) - np.log(4), 1e-5
+    )
     other = tfd.Independent(tfd.StudentT(5.0, loc, scale), 1)
     assert scaled(other, factor) is other
 

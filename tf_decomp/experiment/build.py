@@ -114,12 +114,15 @@ def _build_networks(
     config: ExperimentConfig, data_shape: Sequence[int], posterior: str, likelihood: str
 ) -> tuple[keras.Model, keras.Model]:
     latent_dim = config.latent_dim
-    # Of the likelihoods a decoder takes their settings too.
+    # Of posteriors and likelihoods the networks take their settings too.
     names = CHOICES["likelihood"][config.likelihood].settings
     given = {name: getattr(config, name) for name in names}
+    settings = config.posterior_settings
     if len(data_shape) == 1:
         return (
-            MLPEncoder(latent_dim, config.hidden, posterior),
+            MLPEncoder(
+                latent_dim, config.hidden, posterior, posterior_settings=settings
+            ),
             MLPDecoder(data_shape[0], config.hidden, likelihood, **given),
         )
     if len(data_shape) != 3:
@@ -129,10 +132,17 @@ def _build_networks(
         )
     if config.batch_norm:
         return (
-            ConvEncoder(latent_dim, (32, 64, 128), (), True, posterior),
+            ConvEncoder(
+                latent_dim,
+                (32, 64, 128),
+                (),
+                True,
+                posterior,
+                posterior_settings=settings,
+            ),
             ConvDecoder(data_shape, (128, 64, 32), (), True, likelihood, **given),
         )
     return (
-        ConvEncoder(latent_dim, posterior=posterior),
+        ConvEncoder(latent_dim, posterior=posterior, posterior_settings=settings),
         ConvDecoder(data_shape, likelihood=likelihood, **given),
     )

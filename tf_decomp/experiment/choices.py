@@ -247,6 +247,11 @@ POSTERIORS = {
     "normal": Choice("normal"),
     "laplace": Choice("Laplace"),
     "full_covariance_normal": Choice("full-covariance normal"),
+    "flow": Choice(
+        "normalising-flow ({posterior_num_couplings} couplings)",
+        settings=("posterior_num_couplings", "posterior_units"),
+        least_latent_dim=2,
+    ),
 }
 LIKELIHOODS = {
     "normal": Choice("normal"),

@@ -61,6 +61,8 @@ SUBJECTS = {
     ),
     "Posterior q(z|x) and likelihood p(x|z)": (
         "posterior",
+        "posterior_num_couplings",
+        "posterior_units",
         "likelihood",
         "num_classes",
         "hidden",
@@ -202,6 +204,12 @@ class ExperimentConfig:
         most=10_000,
     )
     posterior: str = _setting("normal", f"q(z|x), one of {', '.join(POSTERIORS)}.")
+    posterior_num_couplings: int = _setting(
+        4, "Of posterior flow: affine couplings in a row.", 2, 1000
+    )
+    posterior_units: int = _setting(
+        8, "Of posterior flow: hidden units of each coupling.", 1, 10_000
+    )
     likelihood: str = _setting("normal", f"p(x|z), one of {', '.join(LIKELIHOODS)}.")
     num_classes: int = _setting(
         2, "Of likelihood categorical: data are numbers from 0 to below it.", least=2
@@ -299,12 +307,16 @@ class ExperimentConfig:
                 f"prior={self.prior} needs one or more levels of branching; received "
                 "none, set it, as branching=3,2"
             )
-        least = PRIORS[self.prior].least_latent_dim
-        if self.latent_dim < least:
-            raise InputError(
-                f"prior={self.prior} needs latent_dim >= {least}; received "
-                f"latent_dim={self.latent_dim}, raise it"
-            )
+        for setting, row in (
+            ("prior", PRIORS[self.prior]),
+            ("posterior", POSTERIORS[self.posterior]),
+        ):
+            if self.latent_dim < row.least_latent_dim:
+                raise InputError(
+                    f"{setting}={getattr(self, setting)} needs latent_dim >= "
+                    f"{row.least_latent_dim}; received latent_dim={self.latent_dim}, "
+                    "raise it"
+                )
         self._check_correlation()
         self._check_sizes()
 
@@ -320,8 +332,12 @@ class ExperimentConfig:
 
     def _check_sizes(self) -> None:
         """Refuses networks and steps that no memory holds."""
-        head = HEADS.get(self.posterior, HEADS["normal"])  # a row may name a user's own
-        layers = (*self.hidden, head.params_size(self.latent_dim))
+        params = HEADS["normal"].params_size(self.latent_dim)
+        if self.posterior in HEADS:  # a row may name a user's own
+            params = HEADS[self.posterior].params_size(
+                self.latent_dim, **self.posterior_settings
+            )
+        layers = (*self.hidden, params)
         weights = sum(before * after for before, after in itertools.pairwise(layers))
         outputs = max(layers) * self.num_samples * self.batch_size
         used = PRIORS[self.prior].settings
@@ -352,6 +368,14 @@ class ExperimentConfig:
                     f"{given} make {count:.2g} {what}, more than {_MOST_NUMBERS:.0g}; "
                     "lower them"
                 )
+
+    @property
+    def posterior_settings(self) -> dict[str, Any]:
+        """What the posterior's head takes beside latent_dim."""
+        return {
+            name.removeprefix("posterior_"): getattr(self, name)
+            for name in POSTERIORS[self.posterior].settings
+        }
 
     @classmethod
     def from_objective(cls, name: str, **settings: Any) -> "ExperimentConfig":

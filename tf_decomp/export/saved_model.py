@@ -22,11 +22,12 @@ def export_saved_model(vae: DecompositionVAE, path: str | Path) -> None:
 
     `encode` (also `serving_default`): x -> loc, scale (mean and standard deviation
     of posteriors that have no loc and scale); `encode_sample`: x, eps -> z = loc +
-    scale * eps, eps standard noise of the posterior's family; `decode`: z -> mean;
-    `sample_prior`: n, seed -> z; `generate`: n, seed -> x; `log_prob_prior`: z ->
-    log_prob, in nats. The first three hold no random operation. A posterior without
-    loc and scale has no `encode_sample`, one without a standard deviation no `encode`
-    either: a warning says so.
+    scale * eps, eps standard noise of the posterior's family, or of a flow what it
+    makes of eps; `decode`: z -> mean; `sample_prior`: n, seed -> z; `generate`:
+    n, seed -> x; `log_prob_prior`: z -> log_prob, in nats. The first three hold no
+    random operation. A posterior that is no such function of noise has no
+    `encode_sample`, one without a standard deviation no `encode` either: a warning
+    says so.
 
     An example with NaN or infinity gives NaN, unless the encoder reads missing
     numbers. `eps` must have the shape of z. `n` may be 0, and at most what keeps every

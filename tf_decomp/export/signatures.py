@@ -10,7 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from tf_decomp.likelihoods import class_probabilities, likelihood_point
-from tf_decomp.sampling import location_scale, one_or_nan
+from tf_decomp.sampling import (
+    location_scale,
+    one_or_nan,
+    sample_with,
+    standard_noise,
+)
 from tf_decomp.vae import DecompositionVAE
 
 # No tensor of a request for n examples is larger: 512 MiB in float32.
@@ -48,10 +53,11 @@ def endpoints(vae: DecompositionVAE) -> dict[str, tuple[Any, ...]]:
         return {"loc": posterior.mean() * known, "scale": posterior.stddev() * known}
 
     def encode_sample(x: tf.Tensor, eps: tf.Tensor) -> dict[str, tf.Tensor]:
-        parts = encode(x)
+        posterior = vae.encode(x)
+        loc = (location_scale(posterior) or posterior).loc
         # Only equal shapes can be stacked: otherwise eps would be broadcast.
-        loc, scale, eps = tf.unstack(tf.stack([parts["loc"], parts["scale"], eps]))
-        return {"z": loc + scale * eps}
+        _, eps = tf.unstack(tf.stack([loc, eps]))
+        return {"z": sample_with(posterior, [], eps)}
 
     def decode(z: tf.Tensor) -> dict[str, tf.Tensor]:
         likelihood = vae.decode(z)
@@ -97,10 +103,10 @@ def _known(z: tf.Tensor, decoded: tf.Tensor) -> tf.Tensor:
 def _left_out(vae: DecompositionVAE) -> tuple[str, ...]:
     """Returns the signatures that the posterior does not give, and warns of them."""
     posterior = vae.encode(np.zeros([1, *vae.data_shape], vae.variable_dtype))
-    if location_scale(posterior) is not None:
+    if standard_noise(posterior) is not None:
         return ()
     names: tuple[str, ...] = ("encode_sample",)
-    lacks = "is not loc + scale * noise"
+    lacks = "is no function of standard noise"
     try:
         posterior.stddev()
     except NotImplementedError:

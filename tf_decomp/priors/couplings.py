@@ -9,8 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-# A coupling multiplies by 0.05 to 20.
-LOG_SCALE_BOUND = 3.0
+from tf_decomp.flows import bounded
 
 
 class Coupling(keras.layers.Layer):
@@ -59,10 +58,9 @@ class Coupling(keras.layers.Layer):
         for layer in self.network:
             hidden = layer(hidden)
         shift, raw = tf.split(hidden, 2, axis=1)
-        log_scale = LOG_SCALE_BOUND * tf.tanh(raw / LOG_SCALE_BOUND)
         rows = np.eye(self._latent_dim)[list(self._target)]
         to_all = tf.constant(rows, z.dtype)
-        return shift @ to_all, log_scale @ to_all
+        return shift @ to_all, bounded(raw) @ to_all
 
 
 class CoupledNormal(tfd.Distribution):

@@ -404,8 +404,8 @@ class DecompositionVAE(keras.Model):
             raise InputError(
                 "jit_compile=True: expected steps that XLA can compile; received "
                 "run_eagerly=True, or a posterior or learnt prior outside the "
-                "location-scale families, whose samples need random operations; leave "
-                "it at 'auto'"
+                "location-scale families and flows, whose samples need random "
+                "operations; leave it at 'auto'"
             )
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:

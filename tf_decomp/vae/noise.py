@@ -5,7 +5,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tf_decomp.priors import Prior
-from tf_decomp.sampling import draw_noise, location_scale, stateless_seed
+from tf_decomp.sampling import draw_noise, standard_noise, stateless_seed
 
 # Streams of the base seed: their numbers are independent.
 _TRAIN_NOISE, _TRAIN_PRIOR, _TEST_NOISE, EVALUATED_DIVERGENCE = range(4)
@@ -42,7 +42,7 @@ class StepNoise:
         """Whether all noise can be drawn outside a compiled step."""
         sampled = self._samples_prior and self._prior.learns
         learnt = [self._prior.distribution] if sampled else []
-        return all(location_scale(d) is not None for d in [self._posterior, *learnt])
+        return all(standard_noise(d) is not None for d in [self._posterior, *learnt])
 
     def of_training(self, step: tf.Tensor, n: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the noise of the posterior and of the prior (its seed if unused).

@@ -54,7 +54,7 @@ def describe_training(config: ExperimentConfig) -> str:
         f"A variational autoencoder with "
         f"{_counted(config.latent_dim, 'latent dimension')}, "
         f"{PRIORS[config.prior].title.format_map(texts)}, a "
-        f"{POSTERIORS[config.posterior].title} encoder q(z|x) and a "
+        f"{POSTERIORS[config.posterior].title.format_map(texts)} encoder q(z|x) and a "
         f"{LIKELIHOODS[config.likelihood].title.format_map(texts)} likelihood "
         f"p(x|z) was trained on {data} for {_counted(config.epochs, 'epoch')} in "
         f"batches of {config.batch_size} (seed {config.seed}). In its objective beta = "
