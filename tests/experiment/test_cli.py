@@ -435,7 +435,7 @@ BAD: list[tuple[str, tuple[str, ...]]] = [
     ("--flagfile=itself.flags", ("itself.flags", "includes itself")),
     ("--flagfile=one.flags", ("one.flags", "includes itself")),
     ("--flagfile=spaces.flags", ("epochs",)),
-    ("--objective=factor_vae", ("objective", "'factor_vae'", "beta_tcvae")),
+    ("--objective=vae", ("objective", "'vae'", "beta_tcvae")),
     (
         "--objective=wae_mmd --divergence=inclusive_kl",
         ("objective=wae_mmd", "joint_mmd", "'inclusive_kl'"),
