@@ -58,6 +58,7 @@ class FlowNormal(tfd.AutoCompositeTensorDistribution):
         weights: [batch, flow_weights(latent_dim, num_couplings, units)].
         num_couplings: How many couplings follow each other.
         units: Hidden units of each.
+        latent_dim: That of loc, which in a graph may not know it.
         validate_args: As of every distribution of TFP.
         allow_nan_stats: As of every distribution of TFP.
         name: Of the distribution.
@@ -74,11 +75,15 @@ class FlowNormal(tfd.AutoCompositeTensorDistribution):
         weights: tf.Tensor,
         num_couplings: int,
         units: int,
+        latent_dim: int | None = None,
         validate_args: bool = False,
         allow_nan_stats: bool = True,
         name: str = "FlowNormal",
     ) -> None:
+        # A number, not a shape: traces for several numbers of dimensions stay apart.
+        latent_dim = latent_dim or tf.convert_to_tensor(loc).shape[-1]
         parameters = dict(locals())
+        self._latent_dim = latent_dim
         self._loc, self._scale, self._weights = map(
             tf.convert_to_tensor, (loc, scale, weights)
         )
@@ -123,10 +128,10 @@ class FlowNormal(tfd.AutoCompositeTensorDistribution):
         }
 
     def _event_shape(self) -> tf.TensorShape:
-        return self._loc.shape[-1:]
+        return tf.TensorShape([self._latent_dim])
 
     def _event_shape_tensor(self, **_: Any) -> tf.Tensor:
-        return tf.shape(self._loc)[-1:]
+        return tf.constant([self._latent_dim])
 
     def _sample_n(self, n: tf.Tensor, seed: Any = None) -> tf.Tensor:
         shape = tf.concat([[n], tf.shape(self._loc)], axis=0)
@@ -160,15 +165,14 @@ class FlowNormal(tfd.AutoCompositeTensorDistribution):
 
     def _at_points(self) -> tf.Tensor:
         """Returns z [points, batch, latent_dim] at the points of the quadrature."""
-        latent_dim = self._loc.shape[-1]
-        points = tf.constant(quadrature(latent_dim), self.dtype)
+        points = tf.constant(quadrature(self._latent_dim), self.dtype)
         ones = [1] * (self._loc.shape.rank - 1)
-        return self.of_noise(tf.reshape(points, [-1, *ones, latent_dim]))
+        return self.of_noise(tf.reshape(points, [-1, *ones, self._latent_dim]))
 
     def _over_rows(self, function: Any) -> tf.Tensor:
         """Returns function(self), a few members at a time where there are many."""
-        size, latent_dim = self._loc.shape[0], self._loc.shape[-1]
-        most = max(1, _CHUNK // quadrature(latent_dim).size)
+        size = self._loc.shape[0]
+        most = max(1, _CHUNK // quadrature(self._latent_dim).size)
         if self._loc.shape.rank != 2 or size is None or size <= most:
             return function(self)
         parts = [function(self[i : i + most]) for i in range(0, size, most)]
@@ -176,19 +180,20 @@ class FlowNormal(tfd.AutoCompositeTensorDistribution):
 
     def _coupling(self, k: int, source: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns shift and log-scale of the other half [..., batch, its size]."""
-        sizes = _sizes(self._loc.shape[-1])
+        sizes, units = _sizes(self._latent_dim), self._units
         inputs, outputs = sizes[k % 2], 2 * sizes[1 - k % 2]
-        ends = _ends(self._loc.shape[-1], self._num_couplings, self._units)
+        ends = _ends(self._latent_dim, self._num_couplings, units)
         weights = self._weights[..., ends[k] : ends[k + 1]]
-        counts = [inputs * self._units, self._units, outputs * self._units]
+        counts = [inputs * units, units, outputs * units]
         first, bias, last = tf.split(weights, counts, axis=-1)
-        hidden = tf.tanh(_product(first, source) + bias)
+        hidden = tf.tanh(_product(first, source, units, inputs) + bias)
         # A mean over units: their number does not tell how far random weights move z.
-        shift, raw = tf.split(_product(last, hidden) / self._units, 2, axis=-1)
+        moves = _product(last, hidden, outputs, units) / units
+        shift, raw = tf.split(moves, 2, axis=-1)
         return shift, bounded(raw)
 
     def _halves(self, values: tf.Tensor) -> list[tf.Tensor]:
-        return list(tf.split(values, _sizes(self._loc.shape[-1]), axis=-1))
+        return list(tf.split(values, _sizes(self._latent_dim), axis=-1))
 
 
 @functools.cache
@@ -206,11 +211,13 @@ def quadrature(latent_dim: int) -> np.ndarray:
     return np.concatenate([orthogonal, -orthogonal]) * np.sqrt(pairs)
 
 
-def _product(matrices: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
-    """Returns matrices [batch, m * n], in one row each, times vectors [..., n]."""
-    n = vectors.shape[-1]
-    shape = tf.concat([tf.shape(matrices)[:-1], [matrices.shape[-1] // n, n]], 0)
-    return tf.linalg.matvec(tf.reshape(matrices, shape), vectors)
+def _product(matrices: tf.Tensor, vectors: tf.Tensor, m: int, n: int) -> tf.Tensor:
+    """Returns matrices [batch, m * n], in one row each, times vectors [..., n].
+
+    As a sum of products, which XLA fuses: many small matrices take it twice as long.
+    """
+    shape = tf.concat([tf.shape(matrices)[:-1], [m, n]], axis=0)
+    return tf.reduce_sum(tf.reshape(matrices, shape) * vectors[..., None, :], axis=-1)
 
 
 def _covariance(z: tf.Tensor) -> tf.Tensor:

@@ -162,7 +162,9 @@ class FlowPosterior(_Posterior):
     The mean, as which it is taken for a tensor, and the standard deviations have no
     closed form: they are averages over 256 fixed points of noise (or 2 latent_dim), the
     mean with an error of about 1% of a standard deviation where the flow bends gently.
-    Entropy and mode are not known. What moments do not tell of overlap:
+    Entropy and mode are not known. The inclusive KL takes every flow at every prior
+    sample, and takes about 50 times as long as of NormalPosterior on a CPU;
+    divergences of samples take no longer. What moments do not tell of overlap:
     `docs/howto/overlap.md`.
 
     Args:

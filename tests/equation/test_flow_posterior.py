@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -32,7 +33,11 @@ from tf_decomp.experiment.build import build_vae
 from tf_decomp.experiment.config import ExperimentConfig
 from tf_decomp.flows import FlowNormal, flow_weights, quadrature
 from tf_decomp.metrics import encode_data, overlap_report, regularisation_report
-from tf_decomp.posteriors import FlowPosterior, NormalPosterior
+from tf_decomp.posteriors import (
+    FlowPosterior,
+    NormalPosterior,
+    aggregate_log_prob,
+)
 from tf_decomp.sampling import draw_noise, plain, sample_with
 
 tfd = tfp.distributions
@@ -236,6 +241,15 @@ def test_what_has_no_closed_form_is_refused() -> None:
     with pytest.raises(InputError) as raised:
         TotalCorrelation(5)(q, None, q.sample(), None)
     one_line(raised, "independent dimensions", "FlowNormal")
+
+
+def test_models_of_several_sizes_share_a_process() -> None:
+    """What is compiled for one number of dimensions does not serve another."""
+    for dim in (2, 5, 3):
+        q, z = flow(6, dim), tf.constant(normal(4, dim))
+        expected = scipy.special.logsumexp(q.log_prob(z[:, None]), axis=1) - np.log(6)
+        np.testing.assert_allclose(aggregate_log_prob(q, z), expected, rtol=1e-10)
+        assert overlap_report(q, num_queries=10).n == 6
 
 
 # -- overlap ----------------------------------------------------------------------
