@@ -11,7 +11,12 @@ import pytest
 from runs import contents, one_line
 
 from tf_decomp.errors import InputError
-from tf_decomp.experiment.run_files import HISTORY_COLUMNS, RunFiles
+from tf_decomp.experiment.config import ExperimentConfig
+from tf_decomp.experiment.run_files import (
+    HISTORY_COLUMNS,
+    RunFiles,
+    describe_changes,
+)
 from tf_decomp.files import write_atomically, write_json, write_text
 
 NAN = float("nan")
@@ -226,3 +231,13 @@ def test_clear_that_is_cut_short_can_be_repeated(
     with pytest.raises(KeyboardInterrupt):
         files.clear()
     assert files.config.exists()
+
+
+def test_of_many_changes_the_first_are_named() -> None:
+    now = {"beta": 2.0, "df": 6.0, "seed": 1, "epochs": 9, "output_dir": "elsewhere"}
+    earlier, some = ExperimentConfig(), ExperimentConfig(**now)
+    three = ["df=5.0 is now 6.0", "beta=1.0 is now 2.0", "seed=0 is now 1"]
+    assert describe_changes(earlier, some) == ", ".join(three)
+    all_told = describe_changes(earlier, some, "epochs")
+    assert all_told.count("is now") == 3
+    assert all_told.endswith(", and 1 more")

@@ -34,6 +34,7 @@ REMEDY = (
 )
 # Settings that say where a run happens, not what it computes.
 _PLACEMENT = ("output_dir", "strategy", "overwrite")
+_MOST_CHANGES = 3  # that a message names
 # The results of a run, in the order in which they take the places of earlier ones.
 _RESULTS = ("environment", "model", "saved_model", "metrics", "config", "manifest")
 _LEFT_OF_A_STATE = re.compile(r"\.\d+-.*|ckpt-.*_temp")  # TensorFlow's the second
@@ -339,6 +340,8 @@ def describe_changes(
 ) -> str:
     """Returns which settings differ, but for those that only say where a run happens.
 
+    It names the first few, so that a message stays one line.
+
     Args:
         earlier: Settings of what is there.
         now: Settings to compare.
@@ -348,11 +351,15 @@ def describe_changes(
     names = [
         name for name in old if name not in (*_PLACEMENT, "epochs") or name in more
     ]
-    return ", ".join(
+    changes = [
         f"{name}={old[name]} is now {new[name]}"
         for name in names
         if old[name] != new[name]
-    )
+    ]
+    more_than_told = len(changes) - _MOST_CHANGES
+    if more_than_told > 0:
+        changes[_MOST_CHANGES:] = [f"and {more_than_told} more"]
+    return ", ".join(changes)
 
 
 def warn(text: str) -> None:
