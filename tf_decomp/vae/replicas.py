@@ -104,9 +104,11 @@ def gather_posterior(posterior: tfd.Distribution) -> tfd.Distribution:
         return posterior
     posterior = batch_first(posterior)
     params = tf.nest.flatten(posterior, expand_composites=True)
-    gathered = [replicas.all_gather(param, axis=0) for param in params]
-    for whole, param in zip(gathered, params, strict=True):
-        whole.set_shape([None, *param.shape[1:]])  # which gathering forgets
+    # Gathering forgets shapes, and gradients would not know what is only set.
+    gathered = [
+        tf.ensure_shape(replicas.all_gather(param, axis=0), [None, *param.shape[1:]])
+        for param in params
+    ]
     return tf.nest.pack_sequence_as(posterior, gathered, expand_composites=True)
 
 
