@@ -320,6 +320,13 @@ def fit_one(divergence: Any) -> None:
     vae.fit(data(3), batch_size=1, verbose=0)
 
 
+def fit_batches_of_one() -> None:
+    vae = make_vae(divergence="joint_mmd", alpha=1.0)
+    vae.compile("sgd")
+    ones = tf.data.Dataset.from_tensor_slices(data(3)).batch(1, drop_remainder=True)
+    vae.fit(ones, verbose=0)
+
+
 def train_on_one() -> None:
     vae = make_vae(divergence=TotalCorrelation(3), alpha=1.0)
     vae.compile("sgd", run_eagerly=True)
@@ -349,6 +356,7 @@ def wide(outputs: int) -> keras.Model:
         (lambda: fit_one(TotalCorrelation(3)), ("batch_size=1", "2 or more")),
         (lambda: fit_one(adversary("marginals")), ("batch_size=1", "2 or more")),
         (train_on_one, ("batch_size=1", "2 or more")),
+        (fit_batches_of_one, ("batch_size=1", "2 or more")),
         (lambda: KLCapacity(-1.0), ("capacity", "-1")),
         (lambda: KLCapacity(1.0).capacity.assign(-2.0), ("capacity", "-2")),
         (lambda: LinearSchedule(3.0, 0, 1, 5), ("LinearSchedule", "3.0")),

@@ -18,7 +18,7 @@ class KLCapacity(keras.layers.Layer):
 
     The mean over the batch, in nats. With beta 0 and alpha their gamma the objective
     (7) is theirs. C is a weight to be assigned, as alpha is:
-    `vae.divergence.capacity.assign(10.0)`; `Annealing` raises it over epochs.
+    `vae.divergence.capacity.assign(10.0)`; `LinearSchedule` raises it over epochs.
 
     Args:
         capacity: C >= 0, in nats.

@@ -808,7 +808,9 @@ class DecompositionVAE(keras.Model):
     def _check_batch_size(self, size: int) -> None:
         """Refuses batches too small for a divergence that has weight."""
         least = getattr(self.divergence, "least_batch", 1)
-        if size < least and self.number(self.alpha) > 0:
+        with tf.init_scope():  # a step that is traced asks too
+            is_refused = size < least and self.number(self.alpha) > 0
+        if is_refused:
             raise InputError(
                 f"batch_size={size}: the divergence compares the encodings of a batch "
                 f"with each other and needs {least} or more; raise batch_size, or set "
