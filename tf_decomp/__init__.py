@@ -85,7 +85,7 @@ from tf_decomp.priors import (
     VampPrior,
     pca_variances,
 )
-from tf_decomp.vae import DecompositionVAE, LinearSchedule
+from tf_decomp.vae import ConditionalVAE, DecompositionVAE, LinearSchedule
 
 __version__ = "0.2.0"
 
@@ -94,6 +94,7 @@ __all__ = [
     "AdversarialDivergence",
     "BernoulliLikelihood",
     "CategoricalLikelihood",
+    "ConditionalVAE",
     "ContinuousBernoulliLikelihood",
     "ConvDecoder",
     "ConvEncoder",

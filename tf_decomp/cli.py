@@ -6,7 +6,6 @@ import inspect
 import io
 import math
 import os
-import re
 import signal
 import sys
 import textwrap
@@ -19,7 +18,7 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from tf_decomp.checks import check_file
-from tf_decomp.errors import InputError, NonFiniteLoss
+from tf_decomp.errors import InputError, NonFiniteLoss, reason_of
 from tf_decomp.experiment.choices import OBJECTIVES
 from tf_decomp.experiment.config import (
     DEFAULTS,
@@ -336,7 +335,7 @@ def _line_of(error: Exception) -> str | None:
             | tf.errors.NotFoundError()
             | tf.errors.DataLossError()
         ):
-            return f"TensorFlow: {_first_line(error.message)} (in {_places()})"
+            return f"TensorFlow: {reason_of(error.message)} (in {_places()})"
     return None
 
 
@@ -350,14 +349,6 @@ def _places() -> str:
     names = [n for n in flags.FLAGS if n.endswith("_dir") or n in ("output", "codes")]
     paths = [flags.FLAGS[name].value for name in names]
     return ", ".join(path for path in paths if path)
-
-
-def _first_line(message: str) -> str:
-    """Returns the line of a message of TensorFlow that says what went wrong."""
-    wrapping = ("Graph execution error", "Detected at node", "File ", "<stack")
-    said = re.sub(r"\{\{.*?\}\}|\[Op:\w+\]", "", message)  # which node, which call
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return next((line for line in lines if not line.startswith(wrapping)), message)
 
 
 def _on_signals(handler: Any) -> None:

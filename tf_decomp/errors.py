@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exceptions whose one-line message is all that a user needs."""
+"""Exceptions whose one-line message is all that a user needs, and TensorFlow's line."""
+
+import re
 
 
 class InputError(ValueError):
@@ -28,3 +30,19 @@ class NonFiniteLoss(ArithmeticError):
         Traceback (most recent call last):
         tf_decomp.errors.NonFiniteLoss: training stopped: kl became inf at step 12
     """
+
+
+def reason_of(message: str) -> str:
+    r"""Returns the line of a message of TensorFlow that says what went wrong.
+
+    Args:
+        message: Of many lines, which name operations and calls.
+
+    Example:
+        >>> reason_of("Graph execution error:\n\nDetected at node a\nit broke")
+        'it broke'
+    """
+    wrapping = ("Graph execution error", "Detected at node", "File ", "<stack")
+    said = re.sub(r"\{\{.*?\}\}|\[Op:\w+\]", "", message)  # which node, which call
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return next((line for line in lines if not line.startswith(wrapping)), message)

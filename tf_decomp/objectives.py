@@ -114,7 +114,11 @@ def batch_divergence(
 
 
 def importance_weighted_bound(
-    model: Any, x: tf.Tensor, num_samples: int, seed: int | None = None
+    model: Any,
+    x: tf.Tensor,
+    num_samples: int,
+    seed: int | None = None,
+    c: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Returns log (1/K) sum_k p(x|z_k) p(z_k) / q(z_k|x) [batch], in nats.
 
@@ -126,6 +130,7 @@ def importance_weighted_bound(
         x: [batch, *data_shape].
         num_samples: K.
         seed: Same seed, same result; None draws anew.
+        c: Of a conditional model, [batch, condition_dim]: the bound is on log p(x|c).
 
     Raises:
         InputError: `num_samples` is no whole number >= 1, or x is of another shape or
@@ -135,11 +140,17 @@ def importance_weighted_bound(
         >>> importance_weighted_bound(vae, x, num_samples=100, seed=0)
     """
     check_whole_number("num_samples", num_samples, 1)
-    posterior = plain(model.encode(x))
+    condition = () if c is None else (c,)
+    posterior = plain(model.encode(x, *condition))
     latents = posterior.sample(num_samples, seed=stateless_seed(seed))
     x = tf.cast(x, latents.dtype)
+    copies = [tf.tile(each, [num_samples, 1]) for each in condition]
+
+    def decoder(z: tf.Tensor) -> tfd.Distribution:
+        return model.decode(z, *copies)
+
     log_weights = (
-        _log_likelihood(x, model.decode, latents)
+        _log_likelihood(x, decoder, latents)
         + model.prior.distribution.log_prob(latents)
         - posterior.log_prob(latents)
     )

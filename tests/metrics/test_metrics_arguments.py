@@ -438,7 +438,7 @@ def test_batches_of_several_tensors_are_refused(make: Any) -> None:
         [(make(x), x)],
     ):
         with pytest.raises(InputError, match="batches: expected one dense"):
-            list(batches(data, 2))
+            list(batches(None, data, 2))
     with pytest.raises(InputError, match="a dict with the keys image"):
-        list(batches({"image": x}, 2))
-    assert [len(rows) for rows in batches([x[:4], x[4:]], 3)] == [3, 1, 2]
+        list(batches(None, {"image": x}, 2))
+    assert [len(rows) for (rows,) in batches(None, [x[:4], x[4:]], 3)] == [3, 1, 2]

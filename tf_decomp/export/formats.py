@@ -17,7 +17,7 @@ import tensorflow as tf
 from tf_decomp.checks import check_packages, short
 from tf_decomp.errors import InputError
 from tf_decomp.export.saved_model import check_free, write_saved_model
-from tf_decomp.export.signatures import DETERMINISTIC, INPUTS
+from tf_decomp.export.signatures import DETERMINISTIC, inputs_of
 from tf_decomp.files import exact, remove, write_atomically, write_json
 from tf_decomp.vae import DecompositionVAE
 
@@ -244,7 +244,8 @@ def to_onnx(
 
 def _onnx(name: str, signature: Any) -> bytes:
     """Returns a signature of a SavedModel as an ONNX file holds it."""
-    names, specs = INPUTS[name], signature.structured_input_signature[1]
+    specs = signature.structured_input_signature[1]
+    names = inputs_of(name, specs)
 
     def function(*values: tf.Tensor) -> dict[str, tf.Tensor]:
         return signature(**dict(zip(names, values, strict=True)))

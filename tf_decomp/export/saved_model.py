@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_decomp.errors import InputError
-from tf_decomp.export.signatures import INPUTS, endpoints
+from tf_decomp.errors import InputError, reason_of
+from tf_decomp.export.signatures import INPUTS, endpoints, inputs_of
 from tf_decomp.export.warm_up import write_warm_up
 from tf_decomp.files import exact, write_atomically
 from tf_decomp.vae import DecompositionVAE
@@ -28,6 +28,9 @@ def export_saved_model(vae: DecompositionVAE, path: str | Path) -> None:
     random operation. A posterior that is no such function of noise has no
     `encode_sample`, one without a standard deviation no `encode` either: a warning
     says so.
+
+    Of a ConditionalVAE, `encode`, `encode_sample`, `decode` and `generate` take c last,
+    [batch, condition_dim].
 
     An example with NaN or infinity gives NaN, unless the encoder reads missing
     numbers. `eps` must have the shape of z. `n` may be 0, and at most what keeps every
@@ -136,18 +139,18 @@ class ServedModel:
         return functools.partial(self._run, name)
 
     def _run(self, name: str, *values: Any) -> Any:
-        names = INPUTS[name]
         if name not in self._loaded.signatures:
             raise InputError(
                 f"{name}: was left out of this export, because the model's posterior "
                 "does not give it"
             )
         signature = self._loaded.signatures[name]
+        specs = signature.structured_input_signature[1]
+        names = inputs_of(name, specs)
         if len(values) != len(names):
             raise InputError(
                 f"{name}: expected {', '.join(names)}; received {len(values)} arguments"
             )
-        specs = signature.structured_input_signature[1]
         tensors = {
             key: _tensor(f"{name}: {key}", value, specs[key])
             for key, value in zip(names, values, strict=True)
@@ -155,7 +158,7 @@ class ServedModel:
         try:
             return signature(**tensors)
         except tf.errors.InvalidArgumentError as error:
-            raise InputError(f"{name}: {error.message.splitlines()[0]}") from None
+            raise InputError(f"{name}: {reason_of(error.message)}") from None
 
 
 def load_encoder(path: str | Path) -> ServedModel:

@@ -9,7 +9,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp.batches import batches_of, is_array, refuse_structure
+from tf_decomp.batches import (
+    check_conditions,
+    examples_of,
+    is_array,
+    is_conditional,
+    refuse_structure,
+)
 from tf_decomp.checks import (
     check_memory,
     check_whole_number,
@@ -23,7 +29,9 @@ from tf_decomp.tracing import traced
 MOST_SEED = 2**31 - 1  # TensorFlow takes an int32
 
 
-def encode_data(model: Any, x: Any, batch_size: int = 500) -> tfd.Distribution:
+def encode_data(
+    model: Any, x: Any, batch_size: int = 500, c: Any = None
+) -> tfd.Distribution:
     """Returns q(z|x) of all data as one posterior, batch shape [n].
 
     Args:
@@ -31,15 +39,21 @@ def encode_data(model: Any, x: Any, batch_size: int = 500) -> tfd.Distribution:
         x: An array [n, *data_shape], a `tf.data.Dataset` or another iterable of
             batches x, (x,) or (x, y, ...).
         batch_size: How many examples are encoded at once.
+        c: Of a conditional model, the conditions [n, condition_dim] beside an array;
+            iterables are then of batches (x, c).
 
     Raises:
-        InputError: There is no datum, or the encoder's posteriors cannot be joined.
+        InputError: There is no datum, the encoder's posteriors cannot be joined, or
+            there are conditions of a model that takes none.
 
     Example:
         >>> overlap_report(encode_data(vae, x))
     """
     encode = traced(model.encode)
-    parts = [plain(encode(tf.constant(rows))) for rows in batches(x, batch_size)]
+    parts = [
+        plain(encode(*map(tf.constant, examples)))
+        for examples in batches(model, x, batch_size, c)
+    ]
     params = [tf.nest.flatten(part, expand_composites=True) for part in parts]
     for part, tensors in zip(parts, params, strict=True):
         size = part.batch_shape[0]
@@ -52,24 +66,37 @@ def encode_data(model: Any, x: Any, batch_size: int = 500) -> tfd.Distribution:
     return join(parts)
 
 
-def batches(x: Any, size: int) -> Iterator[np.ndarray]:
-    """Yields arrays of at most `size` data.
+def batches(
+    model: Any, x: Any, size: int, c: Any = None
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yields arrays (x,) of at most `size` data, or (x, c) for a conditional model.
 
     Args:
+        model: As of `encode_data`.
         x: An array [n, *data_shape], or an iterable of batches x, (x,) or (x, y, ...).
         size: The most rows at once.
+        c: As of `encode_data`.
 
     Raises:
-        InputError: There is no datum, or a batch is no dense tensor.
+        InputError: There is no datum, a batch is no dense tensor, or conditions are
+            wanted and missing, or the other way round.
     """
     check_whole_number("batch_size", size, 1)
-    empty = True
+    conditional, empty = is_conditional(model), True
+    if c is not None and not (conditional and is_array(x)):
+        raise InputError(
+            "c: expected conditions beside an array x for a conditional model only; "
+            "received some; leave them out, or make data of batches (x, c)"
+        )
+    if is_array(x) and conditional:
+        check_conditions("x", c, model.condition_dim, x)
     refuse_structure("x", x, lists=False)  # a list may be of batches
     # An array may lie in a file: it is read part by part.
-    for rows in [x] if is_array(x) else batches_of(x):
-        for start in range(0, len(rows), size):
+    whole = [(x, c)[: 1 + conditional]] if is_array(x) else None
+    for parts in whole or examples_of(x, None, conditional):
+        for start in range(0, len(parts[0]), size):
             empty = False
-            yield np.asarray(rows[start : start + size])
+            yield tuple(np.asarray(part[start : start + size]) for part in parts)
     if empty:
         raise InputError(
             "x: expected data [n, *data_shape] or an iterable of batches that can be "

@@ -57,7 +57,7 @@ class MarginalLogLikelihood(NamedTuple):
 
 
 def marginal_log_likelihood(
-    model: Any, x: Any, num_samples: int, seed: int = 0
+    model: Any, x: Any, num_samples: int, seed: int = 0, c: Any = None
 ) -> MarginalLogLikelihood:
     """Estimates E[log p(x)] from below, in nats (Burda et al. 2016).
 
@@ -78,6 +78,8 @@ def marginal_log_likelihood(
             batches x, (x,) or (x, y, ...).
         num_samples: K, >= 1.
         seed: Same seed and batches, same result.
+        c: Of a conditional model, as of `encode_data`: the estimate is of
+            E[log p(x|c)].
 
     Raises:
         InputError: K is below 1, or there is no datum.
@@ -95,15 +97,18 @@ def marginal_log_likelihood(
     draw = _log_weights(model)
     parts = []
     prior = as_prior(model.prior).distribution
-    likelihood = model.decode(tf.zeros([1, *prior.event_shape], prior.dtype))
-    for number, rows in enumerate(batches(x, block)):
+    latents = tf.zeros([1, *prior.event_shape], prior.dtype)
+    likelihood = None
+    for number, (rows, *condition) in enumerate(batches(model, x, block, c)):
+        if likelihood is None:
+            likelihood = model.decode(latents, *(each[:1] for each in condition))
         check_support(likelihood, rows)
         decoded = min(_MOST_DECODED, _DECODED // max(1, rows[0].size))
         count = -(-num_samples // max(1, decoded // len(rows)))  # of calls
         of_block = tf.random.fold_in(stateless_seed(seed), number)
         seeds = tf.random.split(of_block, count)
         samples = tf.constant(-(-num_samples // count))
-        log_weights = draw(tf.constant(rows), seeds, samples)
+        log_weights = draw(seeds, samples, *map(tf.constant, (rows, *condition)))
         parts.append(_of_data(log_weights.numpy()[:num_samples], sizes))
     return _report(np.concatenate(parts), num_samples, sizes)
 
@@ -111,22 +116,25 @@ def marginal_log_likelihood(
 def _log_weights(model: Any) -> Callable[..., tf.Tensor]:
     """Returns the compiled function of a block's log weights.
 
-    It maps x [batch, *data_shape], seeds [count, 2] and a number of samples to
-    [count * samples, batch], one seed at a time.
+    It maps seeds [count, 2], a number of samples, x [batch, *data_shape] and, of a
+    conditional model, c to [count * samples, batch], one seed at a time.
     """
 
     @traced
-    def log_weights(x: tf.Tensor, seeds: tf.Tensor, samples: tf.Tensor) -> tf.Tensor:
-        posterior = plain(model.encode(x))
+    def log_weights(
+        seeds: tf.Tensor, samples: tf.Tensor, x: tf.Tensor, *c: tf.Tensor
+    ) -> tf.Tensor:
+        posterior = plain(model.encode(x, *c))
         prior = as_prior(model.prior).distribution
         data = tf.cast(x, posterior.dtype)
         copies = tf.repeat(data[None], samples, axis=0)
         copies = tf.reshape(copies, tf.concat([[-1], tf.shape(data)[1:]], 0))
+        conditions = [tf.tile(each, [samples, 1]) for each in c]
 
         def of_seed(seed: tf.Tensor) -> tf.Tensor:
             latents = posterior.sample(samples, seed=seed)
             flat = tf.reshape(latents, [-1, prior.event_shape[0]])
-            likelihood = plain(model.decode(flat))
+            likelihood = plain(model.decode(flat, *conditions))
             log_likelihood = tf.reshape(likelihood.log_prob(copies), [samples, -1])
             log_ratio = prior.log_prob(latents) - posterior.log_prob(latents)
             return log_likelihood + log_ratio

@@ -17,7 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from tf_decomp.batches import (
-    batches_of,
+    check_conditions,
+    dtype_of,
+    examples_of,
     input_of,
     is_array,
     kind_of,
@@ -38,11 +40,13 @@ class DataForm(NamedTuple):
         shape: Of one datum.
         support: Of its values.
         missing: Whether NaN marks a missing value, by both networks' arguments.
+        condition_dim: Length of the condition c that comes with each; None of none.
     """
 
     shape: tuple[int, ...]
     support: Support
     missing: bool = False
+    condition_dim: int | None = None
 
 
 # -- batches ---------------------------------------------------------------------------
@@ -120,7 +124,7 @@ def checked_data(
     Args:
         name: The method that they are given to.
         x: Arrays or a data set, as of Keras.
-        y: As of Keras: of no use to the model.
+        y: As of Keras: the conditions c where the model takes them, else of no use.
         form: Of the model's examples.
         steps: Batches to read; None reads all.
 
@@ -136,7 +140,7 @@ def checked_data(
     if is_array(x):
         _check_array(name, x, form.shape)
         refuse_empty(name, len(x))
-        _refuse_target(name, x, y)
+        _check_second(name, x, y, form)
         return x
     if isinstance(x, types.GeneratorType):
         first = next(x, None)
@@ -176,49 +180,57 @@ def is_one_pass(x: Any) -> bool:
     return isinstance(x, Iterator)
 
 
-def first_batches(x: Any, batch_size: int | None, steps: int) -> tuple[np.ndarray, int]:
+def first_batches(
+    x: Any, c: Any, batch_size: int | None, steps: int, conditional: bool
+) -> tuple[tuple[np.ndarray, ...], int]:
     """Returns the examples of the first batches, each once, and a batch's size.
 
     Args:
         x: As of `keras.Model.evaluate`.
+        c: As of `examples_of`.
         batch_size: Of arrays; None is Keras's 32.
         steps: How many batches.
+        conditional: As of `examples_of`.
     """
     if is_array(x):
         size = batch_size or 32
-        rows = np.asarray(x[: steps * size])
-        batches = [rows[i : i + size] for i in range(0, len(rows), size)]
+        cut = slice(steps * size)
+        (rows,) = examples_of(x[cut], c[cut] if conditional else None, conditional)
+        starts = range(0, len(rows[0]), size)
+        batches = [tuple(part[i : i + size] for part in rows) for i in starts]
     else:
-        batches = list(itertools.islice(batches_of(x), steps))
+        batches = list(itertools.islice(examples_of(x, c, conditional), steps))
     if len(batches) < steps:
         warnings.warn(
             f"the data have {len(batches)} batches, fewer than steps={steps}; "
             "all are used",
             stacklevel=3,
         )
-    return without_repetition(x, batches), len(batches[0])
+    return without_repetition(x, batches), len(batches[0][0])
 
 
-def without_repetition(x: Any, batches: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns batches of data as one array, where they may repeat each row once.
+def without_repetition(
+    x: Any, batches: Sequence[tuple[np.ndarray, ...]]
+) -> tuple[np.ndarray, ...]:
+    """Returns batches of data as one, where they may repeat each example once.
 
     Of data without end (a repeated data set, a generator) rows that came before tell
     nothing new.
 
     Args:
         x: The data that the batches are of.
-        batches: Arrays [size, *data_shape].
+        batches: As of `examples_of`.
     """
-    rows = np.concatenate(batches)
+    whole = tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
     if not _may_repeat(x):
-        return rows
+        return whole
     first: dict[bytes, int] = {}
-    for number, row in enumerate(rows):
-        first.setdefault(row.tobytes(), number)
-    return rows[list(first.values())]
+    for number, parts in enumerate(zip(*whole, strict=True)):
+        first.setdefault(b"".join(part.tobytes() for part in parts), number)
+    return tuple(part[list(first.values())] for part in whole)
 
 
-def check_values(name: str, x: Any, form: DataForm, model: Any) -> None:
+def check_values(name: str, x: Any, c: Any, form: DataForm, model: Any) -> None:
     """Refuses an array with examples that the model gives no log-likelihood.
 
     Examples with NaN or infinite numbers pass where the model's log-likelihood of
@@ -227,20 +239,24 @@ def check_values(name: str, x: Any, form: DataForm, model: Any) -> None:
     Args:
         name: The method that they are given to.
         x: [n, *data_shape]; anything but an array passes.
+        c: [n, condition_dim] where the model is conditional.
         form: Of the model's examples.
         model: With `encode` and `decode`.
 
     Raises:
-        InputError: There are such examples.
+        InputError: There are such examples, or conditions that are not finite.
     """
     if not is_array(x):
         return
-    x = np.asarray(x)
+    ((x, *condition),) = examples_of(x, c, form.condition_dim is not None)
+    for c in condition:
+        _refuse_unknown_conditions(name, c, 0)
     not_finite, outside = _find_rows(x, form)
     if len(not_finite):
-        tried = x[not_finite[:_TRIED]]
-        mean = plain(model.encode(tried)).mean()
-        log_x = model.decode(mean).log_prob(
+        rows = not_finite[:_TRIED]
+        tried, given = x[rows], [c[rows] for c in condition]
+        mean = plain(model.encode(tried, *given)).mean()
+        log_x = model.decode(mean, *given).log_prob(
             as_tensor(name, tried, form.shape, mean.dtype)
         )
         if not tf.reduce_all(tf.math.is_finite(log_x)):
@@ -329,10 +345,12 @@ def _find_unusable(name: str, x: Any, form: DataForm, most: int) -> None:
     """Raises for the first example that is not finite or outside, if any is."""
     if is_one_pass(x):
         return
-    seen = 0
-    for number, rows in enumerate(batches_of(x)):
+    seen, conditional = 0, form.condition_dim is not None and not is_array(x)
+    for number, (rows, *condition) in enumerate(examples_of(x, None, conditional)):
         if seen >= most:
             return
+        for c in condition:
+            _refuse_unknown_conditions(name, c, seen)
         not_finite, outside = _find_rows(rows, form)
         for found in (*not_finite[:1], *outside[:1]):
             place = f"example {seen + found} (batch {number}, row {found})"
@@ -360,12 +378,20 @@ def _check_batch(name: str, batch: Any, form: DataForm) -> None:
     x = batch_input(batch)
     y = batch[1] if isinstance(batch, tuple | list) and len(batch) > 1 else None
     _check_array(name, x, form.shape)
-    _refuse_target(name, x, y)
+    _check_second(name, x, y, form)
+
+
+def _check_second(name: str, x: Any, y: Any, form: DataForm) -> None:
+    """Checks what comes with x: conditions where the model takes them, no targets."""
+    if form.condition_dim is None:
+        _refuse_target(name, x, y)
+    else:
+        check_conditions(name, y, form.condition_dim, x)
 
 
 def _check_array(name: str, x: Any, shape: Sequence[int]) -> None:
     """Refuses what is no array of numbers [n, *shape]."""
-    dtype = _dtype_of(x)
+    dtype = dtype_of(x)
     if not (dtype.is_floating or dtype.is_integer or dtype.is_bool):
         raise InputError(
             f"{name}: expected real numbers; received values of type {dtype.name}, "
@@ -378,16 +404,6 @@ def _check_array(name: str, x: Any, shape: Sequence[int]) -> None:
         f"{name}: expected examples [n, {_comma(shape)}]; received shape "
         f"{received}{_remedy(received.as_list(), list(shape))}"
     )
-
-
-def _dtype_of(x: Any) -> tf.DType:
-    dtype = getattr(x, "dtype", None)
-    if dtype is None:
-        dtype = np.asarray(x).dtype
-    try:
-        return tf.as_dtype(dtype)
-    except TypeError:  # of another library or NumPy's objects
-        return tf.as_dtype(np.asarray(x).dtype)
 
 
 def _remedy(received: list[Any], shape: list[int]) -> str:
@@ -422,7 +438,7 @@ def _are_alike(x: Any, y: Any) -> bool:
     """Whether y could be a target: numbers of the shape of x, and no classes."""
     if not all(hasattr(each, "shape") and hasattr(each, "dtype") for each in (x, y)):
         return False
-    types_of = [_dtype_of(each) for each in (x, y)]
+    types_of = [dtype_of(each) for each in (x, y)]
     numbers = types_of[1].is_floating or types_of[0] == types_of[1]
     shapes = [tf.TensorShape(each.shape) for each in (x, y)]
     return (
@@ -446,6 +462,17 @@ def _find_rows(x: np.ndarray, form: DataForm) -> tuple[np.ndarray, np.ndarray]:
         not_finite.append(start + np.flatnonzero(~finite))
         outside.append(start + np.flatnonzero(out & finite))
     return np.concatenate(not_finite), np.concatenate(outside)
+
+
+def _refuse_unknown_conditions(name: str, c: np.ndarray, seen: int) -> None:
+    """Refuses conditions [n, condition_dim] with NaN or infinity."""
+    known = np.isfinite(c).all(axis=1)
+    if not known.all():
+        raise InputError(
+            f"{name}: expected finite conditions; that of example "
+            f"{seen + int(np.argmin(known))} holds NaN or infinity; leave such "
+            "examples out, or make what is unknown a condition of its own"
+        )
 
 
 def _may_repeat(x: Any) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp.batches import is_array
+from tf_decomp.batches import condition_of, is_array, is_conditional
 from tf_decomp.checks import (
     check_memory,
     check_real_number,
@@ -113,6 +113,7 @@ class DecompositionVAE(keras.Model):
     """
 
     train_function: Any  # Keras's
+    _condition_dim: int | None = None
 
     def __init__(
         self,
@@ -201,6 +202,11 @@ class DecompositionVAE(keras.Model):
         return self._form.shape
 
     @property
+    def condition_dim(self) -> int | None:
+        """Length of the condition c that comes with each x; None of none."""
+        return self._condition_dim
+
+    @property
     def encodes_missing(self) -> bool:
         """Whether the encoder gives finite posteriors for examples with NaN."""
         return self._encodes_missing
@@ -214,9 +220,7 @@ class DecompositionVAE(keras.Model):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns posterior means [batch, latent_dim] of x [batch, *data_shape]."""
-        x = self._examples(x)
-        mean = plain(self.encoder(x, training=training)).mean()
-        return mean * self._one_or_unknown(x)[:, None]
+        return self._means_of(self._examples(x), None, training)
 
     def encode(self, x: tf.Tensor) -> tfd.Distribution:
         """Returns q(z|x), batch shape [batch], of x [batch, *data_shape].
@@ -225,14 +229,12 @@ class DecompositionVAE(keras.Model):
         ReLU would make finite ones of them; not one with NaN where the encoder reads
         missing numbers.
         """
-        x = self._examples(x)
-        posterior = plain(self.encoder(x, training=False))
-        return scaled(posterior, self._one_or_unknown(x))
+        return self._encoded(self._examples(x), None)
 
     def decode(self, z: tf.Tensor) -> tfd.Distribution:
         """Returns p(x|z), batch shape [batch], of z [batch, latent_dim]."""
         z = as_tensor("latents", z, (self.latent_dim,), self.variable_dtype)
-        return plain(self.decoder(z, training=False))
+        return self._likelihood_of(z, None, training=False)
 
     def generate(
         self, n: int, sample: bool = False, seed: int | None = None
@@ -248,6 +250,11 @@ class DecompositionVAE(keras.Model):
             InputError: `n` is no whole number >= 0 or too large for the memory, or the
                 likelihood has no mean.
         """
+        return self._generated(n, sample, seed)
+
+    def _generated(
+        self, n: int, sample: bool, seed: int | None, *condition: Any
+    ) -> tf.Tensor:
         n = check_whole_number("n", n, least=0)
         check_memory(
             4 * n * max(self.latent_dim, math.prod(self.data_shape)),
@@ -255,7 +262,7 @@ class DecompositionVAE(keras.Model):
             "take them in several calls",
         )
         latents = self.prior.distribution.sample(n, seed=stateless_seed(seed))
-        return _mean_or_sample(self.decode(latents), sample, seed)
+        return _mean_or_sample(self.decode(latents, *condition), sample, seed)
 
     def reconstruct(
         self, x: tf.Tensor, sample: bool = False, seed: int | None = None
@@ -267,11 +274,39 @@ class DecompositionVAE(keras.Model):
             sample: Whether to sample q(z|x) and p(x|z) instead of taking their means.
             seed: Same seed, same result; None draws anew.
         """
-        posterior = self.encode(x)
+        return self._reconstructed(x, sample, seed)
+
+    def _reconstructed(
+        self, x: tf.Tensor, sample: bool, seed: int | None, *condition: Any
+    ) -> tf.Tensor:
+        posterior = self.encode(x, *condition)
         if not sample:
-            return _mean_or_sample(self.decode(posterior.mean()), sample, seed)
-        latents = posterior.sample(seed=stateless_seed(seed))
-        return _mean_or_sample(self.decode(latents), sample, seed)
+            latents = posterior.mean()
+        else:
+            latents = posterior.sample(seed=stateless_seed(seed))
+        return _mean_or_sample(self.decode(latents, *condition), sample, seed)
+
+    # What a subclass with conditions changes: all calls of the networks are here.
+
+    def _posterior_of(
+        self, x: tf.Tensor, c: tf.Tensor | None, training: bool
+    ) -> tfd.Distribution:
+        """Returns q(z|x), plain, of x [n, *data_shape] and conditions."""
+        return plain(self.encoder(x, training=training))
+
+    def _likelihood_of(
+        self, z: tf.Tensor, c: tf.Tensor | None, training: bool
+    ) -> tfd.Distribution:
+        """Returns p(x|z), plain, of z [n, latent_dim] and conditions."""
+        return plain(self.decoder(z, training=training))
+
+    def _means_of(self, x: tf.Tensor, c: tf.Tensor | None, training: bool) -> tf.Tensor:
+        mean = self._posterior_of(x, c, training).mean()
+        return mean * self._one_or_unknown(x, c)[:, None]
+
+    def _encoded(self, x: tf.Tensor, c: tf.Tensor | None) -> tfd.Distribution:
+        posterior = self._posterior_of(x, c, training=False)
+        return scaled(posterior, self._one_or_unknown(x, c))
 
     # -- the objective and its steps ---------------------------------------------------
 
@@ -286,7 +321,7 @@ class DecompositionVAE(keras.Model):
             with_divergence: Whether D is computed.
         """
         prior, divergence = self.prior.distribution, None
-        posterior = plain(self.encoder(batch.x, training=True))
+        posterior = self._posterior_of(batch.x, batch.condition, training=True)
         everyone = gather_posterior(posterior)
         latents = sample_with(everyone, [self.num_samples], batch.noise)
         if with_divergence:
@@ -297,12 +332,30 @@ class DecompositionVAE(keras.Model):
             divergence = batch_divergence(
                 self.divergence, everyone, prior, latents[0], prior_samples
             )
+        return self._own_terms(batch, posterior, latents, divergence, training=True)
+
+    def _own_terms(
+        self,
+        batch: Batch,
+        posterior: tfd.Distribution,
+        latents: tf.Tensor,
+        divergence: tf.Tensor | None,
+        training: bool,
+    ) -> ObjectiveTerms:
+        """Returns the terms of this replica's examples, given all latents and D."""
+        c = batch.condition
+        if c is not None:  # for the first sample of every example, then the second
+            c = tf.tile(c, [self.num_samples, 1])
 
         def decoder(z: tf.Tensor) -> tfd.Distribution:
-            return plain(self.decoder(z, training=True))
+            return self._likelihood_of(z, c, training)
 
-        own = batch.share.own(latents)
-        return objective_terms(batch.x, posterior, prior, decoder, own, divergence)
+        prior, own = self.prior.distribution, batch.share.own(latents)
+        terms = objective_terms(batch.x, posterior, prior, decoder, own, divergence)
+        if c is None:
+            return terms
+        # TensorFlow's ReLU would let training go on without an unknown condition.
+        return terms._replace(kl=terms.kl * one_or_nan(batch.condition))
 
     def objective(self, terms: ObjectiveTerms) -> tf.Tensor:
         """Returns L_{alpha,beta}, equation (7), in nats (to be maximised).
@@ -422,13 +475,13 @@ class DecompositionVAE(keras.Model):
         Raises:
             InputError: Its x is no tensor of examples, or it has weights.
         """
-        x = self._inputs(data)
+        x, condition = self._inputs(data)
         if x.shape[0] is not None and not tf.distribute.has_strategy():
             self._check_batch_size(x.shape[0])
         share = share_of(x)
         noise = self._noise.of_training(self.train_batches.value, share.global_size)
         self.train_batches.assign_add(1)
-        return Batch(x, share, *noise)
+        return Batch(x, share, *noise, condition)
 
     def make_train_function(self, force: bool = False) -> None:
         """Makes the function that takes `steps_per_execution` steps.
@@ -450,14 +503,15 @@ class DecompositionVAE(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Adds a batch's terms without D to the means."""
-        x = self._inputs(data)
+        x, condition = self._inputs(data)
         share = share_of(x)
         noise = self._noise.of_evaluation(self.test_batches.value, share.global_size)
         self.test_batches.assign_add(1)
-        posterior = plain(self.encoder(x, training=False))
+        batch = Batch(x, share, noise, condition=condition)
+        posterior = self._posterior_of(x, condition, training=False)
         latents = sample_with(gather_posterior(posterior), [self.num_samples], noise)
-        prior, own = self.prior.distribution, share.own(latents)
-        self.add_to_means(objective_terms(x, posterior, prior, self.decode, own))
+        terms = self._own_terms(batch, posterior, latents, None, training=False)
+        self.add_to_means(terms)
         return stack_over_workers(self.get_metrics_result())
 
     def reset_metrics(self) -> None:
@@ -509,7 +563,7 @@ class DecompositionVAE(keras.Model):
             known = any(isinstance(callback, BatchBias) for callback in callbacks)
             # Several passes make an epoch, or one of no known length.
             if not known and kwargs.get("steps_per_epoch") is None:
-                callbacks.append(BatchBias(x))
+                callbacks.append(BatchBias(x, c=y))
             callbacks.insert(0, DataGuard(x, self._form))
             for callback in callbacks:
                 _set_direction(callback)
@@ -572,7 +626,9 @@ class DecompositionVAE(keras.Model):
             x = self._checked("evaluate", x, y, steps)
         if steps is not None:
             steps = check_whole_number("steps", steps, least=1)
-            y, (x, batch_size) = None, first_batches(x, batch_size, steps)
+            conditional = is_conditional(self)
+            ((x, *c), batch_size) = first_batches(x, y, batch_size, steps, conditional)
+            y = c[0] if c else None
             kwargs.pop("_use_cached_eval_dataset", None)  # Keras's: other rows
         if self.divergence is not None and is_one_pass(x):
             raise InputError(
@@ -594,7 +650,7 @@ class DecompositionVAE(keras.Model):
         estimates = self._means.estimates()
         if self.divergence is None:
             return estimates
-        divergence = self._set_divergence.of_all(x)
+        divergence = self._set_divergence.of_all(x, y)
         alpha, loss = self.number(self.alpha), estimates["loss"]
         if alpha > 0:
             zero = tf.zeros([], tf.float64)
@@ -644,7 +700,8 @@ class DecompositionVAE(keras.Model):
             "train_on_batch", sample_weight=sample_weight, class_weight=class_weight
         )
         x = self._checked("train_on_batch", x, y)
-        logs = super().train_on_batch(x, return_dict=True)
+        condition = y if is_conditional(self) else None
+        logs = super().train_on_batch(x, condition, return_dict=True)
         return logs if return_dict else [logs[name] for name in self.metrics_names]
 
     def test_on_batch(
@@ -673,16 +730,19 @@ class DecompositionVAE(keras.Model):
         """Names of the logs, in the order of `evaluate`."""
         return self._means.names
 
-    def divergence_by_size(self, x: Any, batch_size: int) -> tuple[Estimate, Estimate]:
+    def divergence_by_size(
+        self, x: Any, batch_size: int, c: Any = None
+    ) -> tuple[Estimate, Estimate]:
         """Returns D of batches (a mean), and of all examples at once (10 draws).
 
         Args:
             x: Arrays or a data set that can be read twice, of which at most 10,000
                 examples are used.
             batch_size: Of the batches.
+            c: Beside an array, the conditions of a conditional model.
         """
         whole = self._set_divergence
-        return whole.of_batches(x, batch_size), whole.of_all(x)
+        return whole.of_batches(x, batch_size, c), whole.of_all(x, c)
 
     def examples_seen(self) -> int:
         """Returns the number of examples behind the present means."""
@@ -775,11 +835,12 @@ class DecompositionVAE(keras.Model):
     def _build_networks(self) -> tfd.Distribution:
         """Calls both networks once, so that all weights exist and all shapes fit."""
         latent_dim = self.latent_dim
-        likelihood = self.decode(np.zeros([1, latent_dim]))
+        blank = self._blank_condition()
+        likelihood = self.decode(np.zeros([1, latent_dim]), *blank)
         shape = _check_output("decoder", likelihood, None)
         self._form = DataForm(shape, support_of(likelihood))
         self._encodes_missing = True
-        posterior = self.encode(np.zeros([1, *shape]))
+        posterior = self.encode(np.zeros([1, *shape]), *blank)
         _check_output("encoder", posterior, (latent_dim,))
         self.prior.connect(self.encoder, shape)
         dtype = self.prior.distribution.dtype
@@ -788,10 +849,12 @@ class DecompositionVAE(keras.Model):
                 f"prior: expected numbers of type {self.variable_dtype}, the model's; "
                 f"received {dtype.name}, convert its parameters"
             )
-        unknown = self.encode(np.full([1, *shape], np.nan)).mean()
+        unknown = self.encode(np.full([1, *shape], np.nan), *blank).mean()
         self._encodes_missing = bool(tf.reduce_all(tf.math.is_finite(unknown)))
         missing = self._encodes_missing and leaves_missing_out(likelihood)
-        self._form = self._form._replace(missing=missing)
+        self._form = self._form._replace(
+            missing=missing, condition_dim=self.condition_dim
+        )
         if self.divergence is not None:
             batch_first(posterior)  # refuses what cannot be joined over batches
         return posterior
@@ -802,7 +865,7 @@ class DecompositionVAE(keras.Model):
     def _checked(self, name: str, x: Any, y: Any, steps: int | None = None) -> Any:
         """Returns data for Keras, checked as far as that is possible before a pass."""
         x = checked_data(name, x, y, self._form, steps)
-        check_values(name, x, self._form, self)
+        check_values(name, x, y, self._form, self)
         return x
 
     def _check_batch_size(self, size: int) -> None:
@@ -825,21 +888,30 @@ class DecompositionVAE(keras.Model):
         refuse_weights("validation_data", sample_weight=weights)
         return (self._checked("validation_data", x, y, steps), *data[1:])
 
-    def _inputs(self, data: Any) -> tf.Tensor:
-        """Returns x of a batch, and counts what of it is outside the support."""
+    def _inputs(self, data: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Returns x and c of a batch, and counts what of x is outside the support."""
         x, support = self._examples(batch_input(data)), self._form.support
         if support.is_bounded:
             self._means.count_outside(count_outside(x, support))
-        return x
+        if self.condition_dim is None:
+            return x, None
+        c = condition_of(data)
+        return x, as_tensor("c", c, (self.condition_dim,), self.variable_dtype)
+
+    def _blank_condition(self) -> tuple[np.ndarray, ...]:
+        """Returns what `encode` and `decode` of one example take beside it."""
+        return (
+            () if self.condition_dim is None else (np.zeros([1, self.condition_dim]),)
+        )
 
     def _examples(self, x: Any) -> tf.Tensor:
         return as_tensor("x", x, self.data_shape, self.variable_dtype)
 
-    def _one_or_unknown(self, x: tf.Tensor) -> tf.Tensor:
+    def _one_or_unknown(self, x: tf.Tensor, c: tf.Tensor | None) -> tf.Tensor:
         """Returns 1 for each example, but NaN for one that is not encoded [batch]."""
         if self._encodes_missing:
             x = tf.where(tf.math.is_nan(x), tf.zeros_like(x), x)
-        return one_or_nan(x)
+        return one_or_nan(x) if c is None else one_or_nan(x) * one_or_nan(c)
 
     def _counter(self, name: str) -> keras.Variable:
         return self.add_weight(

@@ -28,12 +28,16 @@ class Batch(NamedTuple):
         share: This replica's part of the global batch.
         noise: Of the posterior's samples, for the global batch.
         prior_noise: Of the prior's samples; samples where the prior does not learn.
+            None in evaluation.
+        condition: [size, condition_dim], what the examples are conditioned on, or
+            None.
     """
 
     x: tf.Tensor
     share: Share
     noise: tf.Tensor
-    prior_noise: tf.Tensor
+    prior_noise: tf.Tensor | None = None
+    condition: tf.Tensor | None = None
 
 
 class Steps:
@@ -113,27 +117,22 @@ class Steps:
             optimizer.apply_gradients(zip(gradients, variables, strict=True))
         model.add_to_means(terms)
 
-    def _draw(self, data: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        batch = self._model.draw_batch(data)
-        return batch.x, batch.noise, batch.prior_noise
+    def _draw(self, data: Any) -> list[tf.Tensor]:
+        x, _, *others = self._model.draw_batch(data)
+        return [x, *(tensor for tensor in others if tensor is not None)]
 
     def _take_several(self, count: tf.Tensor, *arrays: tf.Tensor) -> None:
-        updates = functools.partial(self._compiled_updates, count, *arrays)
+        updates = functools.partial(self._compiled_updates, count, arrays)
         self._with_divergence_while_weighted(updates)
 
     def _updates(
-        self,
-        count: tf.Tensor,
-        x: tf.Tensor,
-        noise: tf.Tensor,
-        prior_noise: tf.Tensor,
-        with_divergence: bool,
+        self, count: tf.Tensor, arrays: tuple[tf.Tensor, ...], with_divergence: bool
     ) -> None:
-        """Takes a step on each of the first `count` entries of the arrays."""
+        """Takes a step on each of the first `count` entries of `_draw`'s tensors."""
 
         def step(i: tf.Tensor) -> tuple[tf.Tensor]:
-            batch = Batch(x[i], share_of(x[i]), noise[i], prior_noise[i])
-            self._update(batch, with_divergence)
+            x, *others = (array[i] for array in arrays)
+            self._update(Batch(x, share_of(x), *others), with_divergence)
             return (i + 1,)
 
         tf.while_loop(lambda i: i < count, step, [0])

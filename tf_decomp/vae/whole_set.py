@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tf_decomp.batches import batches_of, is_array
+from tf_decomp.batches import examples_of, is_array, is_conditional
 from tf_decomp.divergences import DIVERGENCES
 from tf_decomp.estimates import Estimate, mean_estimate
 from tf_decomp.objectives import batch_divergence
@@ -45,7 +45,7 @@ class SetDivergence:
         self._model = model
         self._encode, self._draw = traced(model.encode), traced(self._draw_once)
 
-    def of_all(self, x: Any) -> Estimate:
+    def of_all(self, x: Any, c: Any = None) -> Estimate:
         """Returns the mean of D of all data over 10 draws of latents and prior samples.
 
         The standard error is over the draws, given the data.
@@ -53,11 +53,13 @@ class SetDivergence:
         Args:
             x: An array or a data set that can be read again, of which at most 10,000
                 examples are used.
+            c: Beside an array, the conditions of a conditional model.
         """
-        examples = self._examples(x)
-        starts = range(0, len(examples), _ENCODED_AT_ONCE)
-        batches = [examples[i : i + _ENCODED_AT_ONCE] for i in starts]
-        posterior = join([self._encode(tf.constant(batch)) for batch in batches])
+        examples = self._examples(x, c)
+        n = len(examples[0])
+        starts = range(0, n, _ENCODED_AT_ONCE)
+        slices = [slice(i, i + _ENCODED_AT_ONCE) for i in starts]
+        posterior = join([self._encoded(examples, rows) for rows in slices])
         seeds = [tf.random.fold_in(self._seed, number) for number in range(_NUM_DRAWS)]
         # A compiled draw keeps one core busy; draws are independent. Where nothing is
         # traced, threads would call the encoder of a VampPrior at once, and TFP's
@@ -65,9 +67,9 @@ class SetDivergence:
         threads = 1 if tf.config.functions_run_eagerly() else os.cpu_count()
         with ThreadPoolExecutor(threads) as pool:
             draws = list(pool.map(lambda s: float(self._draw(posterior, s)), seeds))
-        return mean_estimate(draws)._replace(n=len(examples))
+        return mean_estimate(draws)._replace(n=n)
 
-    def of_batches(self, x: Any, batch_size: int) -> Estimate:
+    def of_batches(self, x: Any, batch_size: int, c: Any = None) -> Estimate:
         """Returns the mean of D over at most 100 batches, without repetition.
 
         The standard error is over the batches.
@@ -75,18 +77,19 @@ class SetDivergence:
         Args:
             x: As of `of_all`.
             batch_size: Of the batches, all data where it is larger.
+            c: As of `of_all`.
         """
-        examples, seed = self._examples(x), self._seed
-        batch_size = min(batch_size, len(examples))
+        examples, seed = self._examples(x, c), self._seed
+        n = len(examples[0])
+        batch_size = min(batch_size, n)
         rng = np.random.default_rng(np.abs(seed.numpy().astype(np.int64)))
-        order = rng.permutation(len(examples))
-        count = min(len(examples) // batch_size, _MAX_BATCHES)
+        order = rng.permutation(n)
+        count = min(n // batch_size, _MAX_BATCHES)
         batches = order[: count * batch_size].reshape(count, batch_size)
         draws = [
             float(
                 self._draw(
-                    self._encode(tf.constant(examples[rows])),
-                    tf.random.fold_in(seed, number),
+                    self._encoded(examples, rows), tf.random.fold_in(seed, number)
                 )
             )
             for number, rows in enumerate(batches)
@@ -97,21 +100,28 @@ class SetDivergence:
     def _seed(self) -> tf.Tensor:
         return stateless_seed(self._model.seed, EVALUATED_DIVERGENCE)
 
-    def _examples(self, x: Any) -> np.ndarray:
-        """Returns at most 10,000 examples [n, *data_shape].
+    def _encoded(self, examples: tuple[np.ndarray, ...], rows: Any) -> tfd.Distribution:
+        return self._encode(*(tf.constant(part[rows]) for part in examples))
+
+    def _examples(self, x: Any, c: Any) -> tuple[np.ndarray, ...]:
+        """Returns at most 10,000 examples [n, *data_shape], and their conditions.
 
         Of an array, the first of a seeded order; of a data set, as they come.
         """
+        conditional = is_conditional(self._model)
         if is_array(x):
             rng = np.random.default_rng(self._model.seed)
-            order = rng.permutation(len(x))[:_MAX_EXAMPLES]
-            return np.asarray(x)[np.sort(order)]
-        batches = [np.zeros([0, *self._model.data_shape], np.float32)]
-        for rows in batches_of(x):
-            batches.append(rows)
-            if sum(map(len, batches)) >= _MAX_EXAMPLES:
+            order = np.sort(rng.permutation(len(x))[:_MAX_EXAMPLES])
+            (whole,) = examples_of(x, c, conditional)
+            return tuple(part[order] for part in whole)
+        batches, seen = [], 0
+        for parts in examples_of(x, None, conditional):
+            batches.append(parts)
+            seen += len(parts[0])
+            if seen >= _MAX_EXAMPLES:
                 break
-        return without_repetition(x, batches)[:_MAX_EXAMPLES]
+        whole = without_repetition(x, batches)
+        return tuple(part[:_MAX_EXAMPLES] for part in whole)
 
     def _draw_once(self, posterior: tfd.Distribution, seed: tf.Tensor) -> tf.Tensor:
         """Returns D of one draw of latents and as many prior samples."""
@@ -155,14 +165,15 @@ class BatchBias(keras.callbacks.Callback):
     Args:
         x: The training data, as of `fit`.
         num_examples: Their number where an epoch of `fit` is not one pass over them.
+        c: Beside an array, the conditions of a conditional model.
 
     Example:
         >>> vae.fit(batches, steps_per_epoch=100, callbacks=[BatchBias(x, len(x))])
     """
 
-    def __init__(self, x: Any, num_examples: int | None = None) -> None:
+    def __init__(self, x: Any, num_examples: int | None = None, c: Any = None) -> None:
         super().__init__()
-        self._x, self._n = x, num_examples
+        self._x, self._n, self._c = x, num_examples, c
         self._batch_size: int | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -182,7 +193,7 @@ class BatchBias(keras.callbacks.Callback):
         readable = not is_one_pass(self._x)
         if self._batch_size and readable and self.params["verbose"]:
             batches, everything = self.model.divergence_by_size(
-                self._x, self._batch_size
+                self._x, self._batch_size, self._c
             )
             print(
                 f"divergence: {_text(batches)} over batches of {self._batch_size}, "
