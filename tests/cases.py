@@ -73,12 +73,15 @@ from tf_decomp.priors import (
     TreeMixturePrior,
     VampPrior,
 )
-from tf_decomp.vae import DecompositionVAE
+from tf_decomp.vae import ConditionalVAE, DecompositionVAE
+from tf_decomp.vae.conditional import GivenCondition
 
 tfd = tfp.distributions
 
 LATENT_DIM = 2
 DATA_DIM = 3
+CONDITION_DIM = 2
+CONDITION = [0.5, -1.0]
 IMAGE = (8, 8, 2)
 MODULES = (priors, sampling, posteriors, likelihoods, networks, divergences)
 
@@ -241,6 +244,19 @@ def sequential_encoder() -> keras.Model:
     return keras.Sequential([Dense(4), Dense(units), NormalPosterior(LATENT_DIM)])
 
 
+def given_encoder() -> keras.Model:
+    return GivenCondition(MLPEncoder(LATENT_DIM, hidden=(4,)), CONDITION)
+
+
+def given_image_encoder() -> keras.Model:
+    encoder = ConvEncoder(LATENT_DIM, filters=(2, 3), hidden=(4,))
+    return GivenCondition(encoder, CONDITION)
+
+
+def given_decoder() -> keras.Model:
+    return GivenCondition(MLPDecoder(DATA_DIM, hidden=(4,)), CONDITION)
+
+
 def wrapped_encoder() -> keras.Model:
     inputs = Input((DATA_DIM,))
     encoder = MLPEncoder(LATENT_DIM, hidden=(4,))
@@ -300,6 +316,8 @@ ENCODERS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "functional_image": (functional_image_encoder, IMAGE),
     "sequential": (sequential_encoder, (DATA_DIM,)),
     "wrapped": (wrapped_encoder, (DATA_DIM,)),
+    "given_condition": (given_encoder, (DATA_DIM,)),
+    "given_condition_image": (given_image_encoder, IMAGE),
     "conv": (partial(ConvEncoder, LATENT_DIM, filters=(2, 3), hidden=(4,)), IMAGE),
     "conv_batch_norm": (
         partial(
@@ -344,6 +362,7 @@ DECODERS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "functional": (functional_decoder, (DATA_DIM,)),
     "functional_image": (functional_image_decoder, IMAGE),
     "sequential": (sequential_decoder, (DATA_DIM,)),
+    "given_condition": (given_decoder, (DATA_DIM,)),
     "conv": (partial(ConvDecoder, IMAGE, filters=(3, 2), hidden=(4,)), IMAGE),
     "conv_normal": (
         partial(ConvDecoder, IMAGE, filters=(3, 2), likelihood="normal"),
@@ -583,6 +602,18 @@ def make_vae(
         encoder or MLPEncoder(LATENT_DIM, hidden=(4,)),
         decoder or MLPDecoder(DATA_DIM, hidden=(4,)),
         NormalPrior(LATENT_DIM) if prior is None else prior,
+        **kwargs,
+    )
+
+
+def make_conditional_vae(prior: Any = None, **kwargs: Any) -> ConditionalVAE:
+    """Returns `make_vae`'s of p(x|z, c)."""
+    keras.utils.set_random_seed(0)
+    return ConditionalVAE(
+        MLPEncoder(LATENT_DIM, hidden=(4,)),
+        MLPDecoder(DATA_DIM, hidden=(4,)),
+        NormalPrior(LATENT_DIM) if prior is None else prior,
+        condition_dim=CONDITION_DIM,
         **kwargs,
     )
 

@@ -178,7 +178,9 @@ class ConditionalVAE(DecompositionVAE):
             InputError: As of `DecompositionVAE.generate`, or there are no such
                 conditions.
         """
-        return self._generated(n, sample, seed, c)
+        latents = self._prior_samples(n, seed)
+        c = self._conditions("generate", c, latents)
+        return self._decoded(latents, sample, seed, c)
 
     def reconstruct(
         self,
@@ -198,6 +200,7 @@ class ConditionalVAE(DecompositionVAE):
         Raises:
             InputError: There are no such conditions.
         """
+        c = self._conditions("reconstruct", c, self._examples(x))
         return self._reconstructed(x, sample, seed, c)
 
     def _posterior_of(

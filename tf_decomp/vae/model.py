@@ -250,19 +250,24 @@ class DecompositionVAE(keras.Model):
             InputError: `n` is no whole number >= 0 or too large for the memory, or the
                 likelihood has no mean.
         """
-        return self._generated(n, sample, seed)
+        return self._decoded(self._prior_samples(n, seed), sample, seed)
 
-    def _generated(
-        self, n: int, sample: bool, seed: int | None, *condition: Any
-    ) -> tf.Tensor:
+    def _prior_samples(self, n: int, seed: int | None) -> tf.Tensor:
         n = check_whole_number("n", n, least=0)
         check_memory(
             4 * n * max(self.latent_dim, math.prod(self.data_shape)),
             f"generating {short(n)} data",
             "take them in several calls",
         )
-        latents = self.prior.distribution.sample(n, seed=stateless_seed(seed))
-        return _mean_or_sample(self.decode(latents, *condition), sample, seed)
+        return self.prior.distribution.sample(n, seed=stateless_seed(seed))
+
+    def _decoded(
+        self, z: tf.Tensor, sample: bool, seed: int | None, *condition: tf.Tensor
+    ) -> tf.Tensor:
+        likelihood = self.decode(z, *condition)
+        if sample:
+            return likelihood.sample(seed=stateless_seed(seed, stream=1))
+        return likelihood_point(likelihood)
 
     def reconstruct(
         self, x: tf.Tensor, sample: bool = False, seed: int | None = None
@@ -277,14 +282,14 @@ class DecompositionVAE(keras.Model):
         return self._reconstructed(x, sample, seed)
 
     def _reconstructed(
-        self, x: tf.Tensor, sample: bool, seed: int | None, *condition: Any
+        self, x: tf.Tensor, sample: bool, seed: int | None, *condition: tf.Tensor
     ) -> tf.Tensor:
         posterior = self.encode(x, *condition)
         if not sample:
             latents = posterior.mean()
         else:
             latents = posterior.sample(seed=stateless_seed(seed))
-        return _mean_or_sample(self.decode(latents, *condition), sample, seed)
+        return self._decoded(latents, sample, seed, *condition)
 
     # What a subclass with conditions changes: all calls of the networks are here.
 
@@ -959,14 +964,6 @@ def _check_output(
         f"{network}: for one input expected a distribution with batch shape [1] and "
         f"event shape {wanted}; received {received}"
     )
-
-
-def _mean_or_sample(
-    likelihood: tfd.Distribution, sample: bool, seed: int | None
-) -> tf.Tensor:
-    if sample:
-        return likelihood.sample(seed=stateless_seed(seed, stream=1))
-    return likelihood_point(likelihood)
 
 
 def _set_direction(callback: Any) -> None:
