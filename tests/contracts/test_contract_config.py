@@ -16,6 +16,7 @@ from cases import (
     LATENT_DIM,
     PRIORS,
     case_encoder,
+    make_conditional_vae,
     make_vae,
 )
 
@@ -106,6 +107,13 @@ def test_vae(key: str | None) -> None:
     assert float(again.beta) == 0.25
     assert again.divergence is (DIVERGENCES[key] if key else None)
     assert (again.num_samples, again.seed, again.name) == (3, 7, "small")
+
+
+def test_conditional_vae() -> None:
+    vae = make_conditional_vae(num_samples=3, beta=0.5, name="small")
+    again = through_json(vae)
+    assert arguments(again.get_config()) == arguments(vae.get_config())
+    assert again.get_config()["condition_dim"] == vae.condition_dim
 
 
 # -- fixed TFP distributions as priors --------------------------------------------

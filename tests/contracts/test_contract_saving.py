@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from cases import (
     CALLABLES,
+    CONDITION_DIM,
     DATA_DIM,
     DECODERS,
     ENCODERS,
@@ -18,6 +19,7 @@ from cases import (
     PRIORS,
     UserEncoder,
     data,
+    make_conditional_vae,
     make_vae,
 )
 
@@ -40,7 +42,7 @@ def disturb(vae: Any) -> None:
         vae.alpha.assign(1.5)
 
 
-def check(vae: Any, x: np.ndarray, path: Path) -> Any:
+def check(vae: Any, x: np.ndarray, path: Path, *c: np.ndarray) -> Any:
     disturb(vae)
     vae.save(path)
     again = keras.saving.load_model(path)
@@ -48,23 +50,24 @@ def check(vae: Any, x: np.ndarray, path: Path) -> Any:
     assert float(again.alpha) == float(vae.alpha)
     assert float(again.beta) == 0.75
     assert int(again.train_batches) == 11
-    posterior, reloaded = vae.encode(x), again.encode(x)
+    posterior, reloaded = vae.encode(x, *c), again.encode(x, *c)
     assert type(reloaded) is type(posterior)
     np.testing.assert_array_equal(reloaded.mean(), posterior.mean())
     np.testing.assert_array_equal(reloaded.stddev(), posterior.stddev())
     z = posterior.mean()
-    np.testing.assert_array_equal(again.decode(z).mean(), vae.decode(z).mean())
+    decoded, expected = again.decode(z, *c).mean(), vae.decode(z, *c).mean()
+    np.testing.assert_array_equal(decoded, expected)
     np.testing.assert_array_equal(
         again.prior.distribution.log_prob(z), vae.prior.distribution.log_prob(z)
     )
     return again
 
 
-def check_evaluation(vae: Any, x: np.ndarray, path: Path) -> None:
+def check_evaluation(vae: Any, x: np.ndarray, path: Path, *c: np.ndarray) -> None:
     evaluated = []
-    for model in (vae, check(vae, x, path)):
+    for model in (vae, check(vae, x, path, *c)):
         model.compile(run_eagerly=True)
-        logs = model.evaluate(x, batch_size=4, verbose=0, return_dict=True)
+        logs = model.evaluate(x, *c, batch_size=4, verbose=0, return_dict=True)
         evaluated.append(logs)
     assert evaluated[0] == evaluated[1]
 
@@ -133,6 +136,13 @@ def test_decoder(name: str, path: Path) -> None:
 def test_users_own_posterior(family: str, path: Path) -> None:
     vae = make_vae(encoder=UserEncoder(family), divergence="inclusive_kl", alpha=1.0)
     check_evaluation(vae, data(7), path)
+
+
+def test_conditional_model(path: Path) -> None:
+    vae = make_conditional_vae(divergence="inclusive_kl", alpha=1.0)
+    c = data(6, seed=1)[:, :CONDITION_DIM]
+    check_evaluation(vae, data(6), path, c)
+    assert keras.saving.load_model(path).condition_dim == CONDITION_DIM
 
 
 def test_model_that_was_never_compiled(path: Path) -> None:
