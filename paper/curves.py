@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paper.estimators import RELATED
+from paper.estimators import ADVERSARY_STEPS, LEARNT, RELATED
 from paper.statistics import mean_number
 from paper.table import Row, choose, levels
 from tf_decomp.plots.style import CLASS_COLORS, CLASS_MARKERS, NOTE_COLOR, STYLE
@@ -38,6 +38,9 @@ _ESTIMATOR_NAMES = {
     "dip_vae_ii": "DIP-VAE-II",
     "total_correlation_weighted": "total correlation, weighted",
     "total_correlation_stratified": "total correlation, stratified",
+    "adversarial_kl": "KL(q || p), adversary",
+    "adversarial_total_correlation": "total correlation, adversary",
+    "hausdorff_support": "Hausdorff support",
 }
 _LENGTHS = {"epochs": "epochs", "max_train_examples": "images, each seen once"}
 _CHANCE = {"factor_vae_score": "factor_vae_chance", "hoyer": "hoyer_chance"}
@@ -208,9 +211,15 @@ def draw_estimators(rows: Sequence[Row]) -> Figure:
     Args:
         rows: Of the table.
     """
-    related = [row for row in rows if row["estimator"] in RELATED]
-    rows = [row for row in rows if row["estimator"] not in RELATED]
-    dims, num_panels = levels(rows, "latent_dim"), 3 if related else 2
+    groups = {
+        "D of related work": [row for row in rows if row["estimator"] in RELATED],
+        "D by an adversary, and of the support": [
+            row for row in rows if row["estimator"] in LEARNT
+        ],
+    }
+    groups = {title: group for title, group in groups.items() if group}
+    rows = [row for row in rows if row["estimator"] not in (*RELATED, *LEARNT)]
+    dims, num_panels = levels(rows, "latent_dim"), 2 + len(groups)
     figure = Figure(figsize=(9.6, 3.1 * num_panels), layout="constrained")
     panels = figure.subplots(num_panels, len(dims), squeeze=False, sharex=True)
     for column, latent_dim in enumerate(dims):
@@ -225,26 +234,31 @@ def draw_estimators(rows: Sequence[Row]) -> Figure:
         kl = f"KL(q(z) || p(z)) = {truth[0]['truth']:.3g} nats"
         above.set_title(f"{latent_dim:g} dimensions, {kl}")
         below.set(xscale="log", yscale="log")
-        for panel in others:
-            _draw_biases(panel, related, latent_dim)
-            panel.set_title(f"{latent_dim:g} dimensions, D of related work")
+        for panel, (title, group) in zip(others, groups.items(), strict=True):
+            _draw_biases(panel, group, latent_dim)
+            panel.set_title(f"{latent_dim:g} dimensions, {title}")
         panels[-1, column].set_xlabel("batch size")
     panels[0, 0].set_ylabel("bias, nats\n(MMD: no unit)")
     panels[1, 0].set_ylabel("standard deviation, nats\n(MMD: no unit)")
     for panel in panels.ravel():
         panel.grid(True)
     figure.legend(*_legend(panels[0, 0]), loc="outside upper center", ncols=3)
-    if related:
-        panels[2, 0].set_ylabel("bias, nats\n(total correlation; else no unit)")
-        handles, labels = _legend(panels[2, 0])
-        panels[2, -1].legend(
+    for index, group in enumerate(groups.values(), start=2):
+        units = "total correlation; else no unit"
+        if group[0]["estimator"] in LEARNT:
+            units = "support: in units of z"
+        panels[index, 0].set_ylabel(f"bias, nats\n({units})")
+        handles, labels = _legend(panels[index, 0])
+        panels[index, -1].legend(
             handles, labels, loc="upper left", bbox_to_anchor=(1.01, 1.0)
         )
     counts = sorted({f"{row['n']:.0f}" for row in rows}, key=int)
     batches = " to ".join(dict.fromkeys((counts[0], counts[-1])))
     text = f"Error bars: {_TWO} standard errors; {batches} minibatches a point. "
-    naive = "In the second row the naive mixture is behind weighted sampling."
-    write_caption(figure, rows, text + naive)
+    text += "In the second row the naive mixture is behind weighted sampling."
+    if len(groups) > 1:
+        text += f"\nAdversaries took {ADVERSARY_STEPS:,} steps on batches of the size."
+    write_caption(figure, rows, text)
     return figure
 
 

@@ -10,6 +10,7 @@ too.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 from scipy.special import logsumexp
@@ -19,6 +20,7 @@ from paper.statistics import mean_number
 from paper.table import Row
 from tf_decomp.divergences import (
     DIVERGENCES,
+    AdversarialDivergence,
     TotalCorrelation,
     dimensionwise_mmd,
     inclusive_kl,
@@ -26,7 +28,7 @@ from tf_decomp.divergences import (
 )
 from tf_decomp.posteriors import aggregate_log_prob
 
-# Divergences of related work; of the others no truth is known.
+# Divergences of related work; those that are learnt, or know the support alone.
 RELATED = (
     "joint_mmd",
     "sliced_wasserstein",
@@ -35,6 +37,11 @@ RELATED = (
     "total_correlation_weighted",
     "total_correlation_stratified",
 )
+LEARNT = ("adversarial_kl", "adversarial_total_correlation", "hausdorff_support")
+# An adversary's steps of its own optimiser before it is asked, each on a new batch.
+ADVERSARY_STEPS = 1000
+# The support's distance costs the batch's cube for every pair of dimensions.
+_TRIPLES = 10**9
 _VARIANCE = 0.225
 _AGGREGATE_VARIANCE = 1.5
 # Repetitions fall with the batch size, within bounds: a batch costs its square.
@@ -74,15 +81,23 @@ def estimator_rows(scale: str, seed: int) -> list[Row]:
         seed: Of everything.
     """
     size = _SIZES[scale]
-    return [
-        {"scale": scale, **row}
-        for latent_dim in size.latent_dims
-        for row in _case_rows(size, latent_dim, seed)
-    ] + [
-        {"scale": scale, **row}
-        for latent_dim in size.latent_dims
-        for row in _related_rows(size, latent_dim, seed)
-    ]
+    return (
+        [
+            {"scale": scale, **row}
+            for latent_dim in size.latent_dims
+            for row in _case_rows(size, latent_dim, seed)
+        ]
+        + [
+            {"scale": scale, **row}
+            for latent_dim in size.latent_dims
+            for row in _related_rows(size, latent_dim, seed)
+        ]
+        + [
+            {"scale": scale, **row}
+            for latent_dim in size.latent_dims
+            for row in _learnt_rows(size, latent_dim, seed)
+        ]
+    )
 
 
 def log_aggregates(log_densities: np.ndarray, num_data: int) -> dict[str, np.ndarray]:
@@ -169,6 +184,65 @@ def _related_rows(size: _Size, latent_dim: int, seed: int) -> Iterator[Row]:
         yield from _bias_rows(latent_dim, batch_size, truths, draws)
 
 
+def _learnt_rows(size: _Size, latent_dim: int, seed: int) -> Iterator[Row]:
+    """Yields the rows of adversaries trained on batches of a size, and of the support.
+
+    The support of q(z) is all of R^d, a product, so that the truth of the latter is 0.
+    """
+    rng = np.random.default_rng([seed, latent_dim, 2])
+    keras.utils.set_random_seed(int(rng.integers(2**31)))
+    spread = (_AGGREGATE_VARIANCE - _VARIANCE) ** 0.5
+    means = (spread * rng.normal(size=(size.n, latent_dim))).astype(np.float32)
+    prior, everyone = _prior(latent_dim), _posterior(means)
+    z = _draw(means, min(size.truth_samples, size.n), rng).z
+    truths = {
+        "adversarial_kl": mean_number(
+            "", (aggregate_log_prob(everyone, z) - prior.log_prob(z)).numpy()
+        ),
+        "adversarial_total_correlation": mean_number("", _log_ratios(means, z)),
+    }
+    known = {n: (truth.value, truth.standard_error) for n, truth in truths.items()}
+    known["hausdorff_support"] = (0.0, 0.0)
+    pairs = latent_dim * (latent_dim - 1) / 2
+    for batch_size in size.batch_sizes:
+        calls: dict[str, Any] = {
+            "adversarial_kl": _adversary("prior", means, batch_size, rng),
+            "adversarial_total_correlation": _adversary(
+                "marginals", means, batch_size, rng
+            ),
+        }
+        if pairs * batch_size**3 <= _TRIPLES:
+            calls["hausdorff_support"] = DIVERGENCES["hausdorff_support"]
+        repetitions = int(np.clip(_PAIRS // batch_size, *size.repetitions))
+        draws = []
+        for _ in range(repetitions):
+            batch = _draw(means, batch_size, rng)
+            given = _posterior(batch.means), prior, batch.z, batch.y
+            draws.append({name: float(call(*given)) for name, call in calls.items()})
+        yield from _bias_rows(
+            latent_dim, batch_size, {name: known[name] for name in calls}, draws
+        )
+
+
+def _adversary(
+    reference: str, means: np.ndarray, batch_size: int, rng: np.random.Generator
+) -> AdversarialDivergence:
+    """Returns an adversary after its steps on batches of a size."""
+    divergence = AdversarialDivergence(means.shape[1], reference)
+    optimizer, variables = divergence.learner
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def step(z: tf.Tensor, y: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            loss = divergence.adversary_loss(z, y)
+        optimizer.apply(tape.gradient(loss, variables), variables)
+
+    for _ in range(ADVERSARY_STEPS):
+        batch = _draw(means, batch_size, rng)
+        step(tf.constant(batch.z), tf.constant(batch.y))
+    return divergence
+
+
 def _related_values(
     names: Iterable[str], batch: _Batch, num_data: int, prior: tfd.Distribution
 ) -> dict[str, float]:
@@ -197,11 +271,7 @@ def _related_truths(
     noise = rng.normal(size=(2, size.truth_samples, latent_dim)).astype(np.float32)
     z, y = means[rows] + np.float32(_VARIANCE**0.5) * noise[0], noise[1]
     mmd = mean_number("", [float(joint_mmd(*pair)) for pair in _parts(z, y)])
-    ratios = aggregate_log_prob(_posterior(means), z).numpy().astype(float)
-    for d in range(latent_dim):
-        marginal = _posterior(means[:, d : d + 1])
-        ratios -= aggregate_log_prob(marginal, z[:, d : d + 1]).numpy()
-    correlation = mean_number("", ratios)
+    correlation = mean_number("", _log_ratios(means, z))
     of_correlation = (correlation.value, correlation.standard_error)
     return {
         "joint_mmd": (mmd.value, mmd.standard_error),
@@ -211,6 +281,15 @@ def _related_truths(
         "total_correlation_weighted": of_correlation,
         "total_correlation_stratified": of_correlation,
     }
+
+
+def _log_ratios(means: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Returns log q(z) / prod_d q(z_d) [n] of codes; the mean is the correlation."""
+    ratios = aggregate_log_prob(_posterior(means), z).numpy().astype(float)
+    for d in range(means.shape[1]):
+        marginal = _posterior(means[:, d : d + 1])
+        ratios -= aggregate_log_prob(marginal, z[:, d : d + 1]).numpy()
+    return ratios
 
 
 def _truths(

@@ -131,6 +131,9 @@ def test_an_adversary_that_knows_best_gives_the_kl(reference: str) -> None:
     assert error < 0.01
     assert abs(values[0] - truth) > 20 * error
     assert abs(values[-1] - truth) < 5 * error
+    assert float(divergence(q, p, z.numpy(), y.numpy())) == float(
+        divergence(q, p, z, y)
+    )
 
 
 # -- in a model -------------------------------------------------------------------

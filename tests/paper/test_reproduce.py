@@ -19,6 +19,7 @@ from paper import FIGURES, SCALES, redraw, reproduce, rounds, runs
 from paper.completeness import read_table
 from paper.curves import draw_estimators, draw_fig2, draw_fig4, networks_a_cell
 from paper.densities import draw_fig1, draw_fig3, draw_fig5
+from paper.estimators import LEARNT, RELATED
 from paper.figures import configure, settings_text
 from paper.table import COLUMNS, choose, read_rows, write_rows
 from tf_decomp.errors import InputError
@@ -561,6 +562,14 @@ def test_estimators_are_drawn_by_batch_size() -> None:
     np.testing.assert_array_equal(lines[0].get_xdata(), [16, 64, 512, 4096])
     np.testing.assert_array_equal(lines[1].get_ydata(), [-5, -3, -1, 0])
     assert below.get_xlabel() == "batch size"
+    for group in (RELATED, LEARNT):
+        rows += [{**row, "estimator": group[0]} for row in rows[:4]]
+    of_related, of_learnt = draw_estimators(rows).axes[2:]
+    assert of_related.get_title(loc="left") == "10 dimensions, D of related work"
+    assert "adversary" in of_learnt.get_title(loc="left")
+    for axes in (of_related, of_learnt):
+        assert "bias, nats" in axes.get_ylabel()
+        assert len(axes.get_legend().get_texts()) == 1
 
 
 def test_networks_a_cell() -> None:

@@ -235,6 +235,26 @@ def test_biases_of_related_divergences(estimates: list[Row]) -> None:
     assert row["truth"] + row["bias"] > 9 * np.log(1000)
 
 
+def test_adversaries_and_the_support() -> None:
+    """In 2 dimensions the KL is known, both others are 0."""
+    size = estimators._Size((2,), 20_000, (512,), (20, 20), truth_samples=4000)
+    rows = {row["estimator"]: row for row in estimators._learnt_rows(size, 2, seed=0)}
+    assert tuple(rows) == estimators.LEARNT
+    kl, correlation, support = rows.values()
+    error = kl["truth_standard_error"]
+    assert abs(kl["truth"] - aggregate_kl(2)) < 4 * error
+    assert error < 0.012
+    # What it has not learnt yet; one that knew nothing would be 0.0955 too low.
+    assert abs(kl["bias"]) < 0.03 + 4 * kl["bias_standard_error"]
+    assert kl["bias_standard_error"] < 0.02
+    assert abs(correlation["truth"]) < 4 * correlation["truth_standard_error"] + 1e-3
+    assert abs(correlation["bias"]) < 0.03
+    assert support["truth"] == 0
+    assert support["bias"] > 1  # of a pair, at any batch size
+    # Its cost is the cube: large batches are left out, not the adversaries.
+    assert 512**3 < estimators._TRIPLES < 45 * 512**3
+
+
 # -- theorems -----------------------------------------------------------------------
 
 

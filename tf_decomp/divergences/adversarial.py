@@ -130,6 +130,7 @@ class AdversarialDivergence(keras.layers.Layer):
             latents: [B, latent_dim], one sample of each posterior.
             prior_samples: [B, latent_dim].
         """
+        latents, prior_samples = map(tf.convert_to_tensor, (latents, prior_samples))
         check_sets(type(self).__name__, latents, prior_samples)
         if latents.shape[1] != self.latent_dim:
             raise InputError(
