@@ -418,11 +418,21 @@ print((peak - before) / 1024, (peak - imported) / 1024)
 """
 
 
+# Of moments, and of a network's outputs, one for each code.
+WITHOUT_PAIRS = {
+    "dip_vae_i",
+    "dip_vae_ii",
+    "adversarial_kl",
+    "adversarial_total_correlation",
+    "kl_capacity",
+}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="the peak is Linux's to tell"
 )
-@pytest.mark.parametrize("name", CALLABLES)
+@pytest.mark.parametrize("name", sorted(CALLABLES.keys() - WITHOUT_PAIRS))
 def test_no_tensor_of_every_pair_and_dimension_is_held(name: str) -> None:
     """Value and gradient hold little, beside what TensorFlow and XLA hold anyway.
 

@@ -723,9 +723,9 @@ SHORT = "--prior=normal_mixture --hidden=8 --epochs=2000 --batch_size=90 --seed=
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", SIGNALS)
-def test_interrupted_training_goes_on(number: signal.Signals, tmp_path: Path) -> None:
+def test_interrupted_training_goes_on(tmp_path: Path) -> None:
     """One line, the state of the last whole row, and the lock is free."""
+    first, second = SIGNALS
     folder = tmp_path / "run"
     arguments = (TRAIN, *SHORT.split(), f"--output_dir={folder}")
     history = folder / "history.csv"
@@ -735,8 +735,8 @@ def test_interrupted_training_goes_on(number: signal.Signals, tmp_path: Path) ->
 
     process = start_python(*arguments)
     wait_until(lambda: rows() > 2, process)
-    process.send_signal(number)
-    _, err = finish(process, status=128 + number)
+    process.send_signal(first)
+    _, err = finish(process, status=128 + first)
     assert err == "train.py: interrupted; the same command continues\n"
     before = history.read_text()
     assert not list(folder.rglob(".[0-9]*-*"))
@@ -744,8 +744,8 @@ def test_interrupted_training_goes_on(number: signal.Signals, tmp_path: Path) ->
     process = start_python(*arguments)
     wait_until(lambda: rows() > len(before.splitlines()), process)
     assert history.read_text().startswith(before)
-    process.send_signal(number)
-    finish(process, status=128 + number)
+    process.send_signal(second)
+    finish(process, status=128 + second)
 
 
 @pytest.mark.slow

@@ -170,13 +170,15 @@ def in_plots(files: RunFiles) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_leave_what_the_same_command_continues(
-    number: int, tmp_path: Path
-) -> None:
+def test_signals_leave_what_the_same_command_continues(tmp_path: Path) -> None:
     config = small(tmp_path / "run", epochs=12)
     files = RunFiles(config.output_dir)
-    for reached in (in_training, in_results, in_plots):
+    moments = [
+        (in_training, signal.SIGINT),
+        (in_results, signal.SIGTERM),
+        (in_plots, signal.SIGINT),
+    ]
+    for reached, number in moments:
         process = start_python(TRAIN, *config.to_flags().splitlines())
         wait_until(lambda reached=reached: reached(files), process)
         process.send_signal(number)
@@ -237,17 +239,10 @@ def test_a_folder_that_is_gone_ends_the_run(
 
 NAMES = [
     "run[1]",
-    "run[!1]",
-    "a*b",
-    "what?",
-    "back\\slash",
-    "{a,b}",
-    "100%j",
-    'it\'s "so"',
-    "-dash",
-    "$x^2$",
-    "a  b;c&d",
-    "été",
+    "run[!1] a*b what?",
+    "back\\slash {a,b} 100%j",
+    'it\'s "so"  a;c&d',
+    "-dash $x^2$ été",
     "ckpt-3.index",
 ]
 
@@ -327,7 +322,7 @@ def test_a_picture_that_fails_takes_nothing_with_it(
         assert tree(tmp_path) == before
 
 
-TITLES = [r"$\frac{", "a$b", "$$", r"\$x", "_^{}", "50% $5", r"$\notacommand$", "#1&~"]
+TITLES = [r"$\frac{", r"a$b \$x _^{}", "$$ 50% $5", r"$\notacommand$ #1&~"]
 
 
 @pytest.mark.filterwarnings("ignore:Even though the `tf.config")

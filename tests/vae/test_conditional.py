@@ -31,6 +31,8 @@ from tf_decomp import (
     load_encoder,
 )
 from tf_decomp.experiment.strategies import make_strategy
+from tf_decomp.export import FORMATS, export_formats
+from tf_decomp.files import read_json
 from tf_decomp.metrics import encode_data, marginal_log_likelihood
 from tf_decomp.posteriors import SCALE_FLOOR
 
@@ -448,6 +450,15 @@ def test_saved_models_take_the_condition_last(tmp_path: Path) -> None:
         with pytest.raises(InputError) as caught:
             getattr(served, name)(*arguments)
         one_line(caught, f"{name}: expected", ", c; received")
+
+
+@pytest.mark.slow
+def test_other_runtimes_take_the_condition(tmp_path: Path) -> None:
+    """The exporter compares their numbers with TensorFlow's."""
+    export_formats(make(), tmp_path / "1", FORMATS)
+    parity = read_json(tmp_path / "1" / "parity.json")["largest_difference"]
+    for runtime in set(FORMATS) - {"saved_model"}:
+        assert parity[runtime].keys() == {"encode", "encode_sample", "decode"}
 
 
 def test_keras_exports_the_means(tmp_path: Path) -> None:
