@@ -213,9 +213,7 @@ def draw_estimators(rows: Sequence[Row]) -> Figure:
     """
     groups = {
         "D of related work": [row for row in rows if row["estimator"] in RELATED],
-        "D by an adversary, and of the support": [
-            row for row in rows if row["estimator"] in LEARNT
-        ],
+        "adversary and support": [row for row in rows if row["estimator"] in LEARNT],
     }
     groups = {title: group for title, group in groups.items() if group}
     rows = [row for row in rows if row["estimator"] not in (*RELATED, *LEARNT)]
@@ -257,7 +255,10 @@ def draw_estimators(rows: Sequence[Row]) -> Figure:
     text = f"Error bars: {_TWO} standard errors; {batches} minibatches a point. "
     text += "In the second row the naive mixture is behind weighted sampling."
     if len(groups) > 1:
-        text += f"\nAdversaries took {ADVERSARY_STEPS:,} steps on batches of the size."
+        text += (
+            f"\nAdversaries: one a point, after {ADVERSARY_STEPS:,} steps on batches "
+            "of the size; bars do not show how adversaries differ."
+        )
     write_caption(figure, rows, text)
     return figure
 
