@@ -35,6 +35,7 @@ from tf_decomp.export import FORMATS, export_formats
 from tf_decomp.files import read_json
 from tf_decomp.metrics import encode_data, marginal_log_likelihood
 from tf_decomp.posteriors import SCALE_FLOOR
+from tf_decomp.vae.conditional import GivenCondition
 
 # Keras asks NumPy to convert TensorFlow's variables, which do not know `copy` yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't")
@@ -421,6 +422,20 @@ def test_given_a_condition_it_is_a_model_of_x(tmp_path: Path) -> None:
     assert np.abs(vae.encode(X, c).mean() - before).max() > 1e-4
 
 
+def test_given_a_condition_networks_keep_their_precision() -> None:
+    encoder = keras.Sequential(
+        [
+            keras.layers.Dense(2 * LATENT_DIM, dtype="float64"),
+            NormalPosterior(LATENT_DIM, dtype="float64"),
+        ],
+    )
+    encoder.dtype_policy = keras.DTypePolicy("float64")
+    given = GivenCondition(encoder, C[0].tolist())
+    x = tf.constant(X, "float64") + 1e-10
+    joined = tf.concat([x, tf.repeat(tf.constant(C[:1], "float64"), N, 0)], axis=1)
+    np.testing.assert_array_equal(given(x).mean(), encoder(joined).mean())
+
+
 def test_saved_models_take_the_condition_last(tmp_path: Path) -> None:
     vae = make(prior=PRIORS["student_t"]())
     export_saved_model(vae, tmp_path / "1")
@@ -521,6 +536,8 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], tuple[str, ...]]] = {
     "reconstruct": (lambda vae: vae.reconstruct(X), ("reconstruct:", "none")),
     "given": (lambda vae: vae.given(C), ("given:", "[2]")),
     "given NaN": (lambda vae: vae.given([np.nan, 0.0]), ("given:", "finite")),
+    "given text": (lambda vae: vae.given("three"), ("given:", "three")),
+    "given rows": (lambda vae: vae.given([[1.0], [1.0, 2.0]]), ("given:", "[2]")),
     "encode_data": (lambda vae: encode_data(vae, X), ("received none",)),
     "encode_data twice": (
         lambda vae: encode_data(vae, dataset(), c=C),

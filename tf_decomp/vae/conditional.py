@@ -40,8 +40,7 @@ class ConditionalVAE(DecompositionVAE):
     [batch, ..., channels + condition_dim], the decoder
     [batch, latent_dim + condition_dim].
 
-    `given(c)` is the model of x alone for one c: what serves, draws or judges such a
-    model takes that.
+    `given(c)` is the model of x alone for one c, for whatever takes such a model.
 
     Args:
         encoder: Maps x joined with c to q(z|x, c), as of DecompositionVAE.
@@ -102,11 +101,14 @@ class ConditionalVAE(DecompositionVAE):
         Example:
             >>> export_saved_model(vae.given(np.eye(10)[3]), "saved_models/threes/1")
         """
-        numbers = np.asarray(c, "float64")
+        try:
+            numbers = np.asarray(c, "float64")
+        except (TypeError, ValueError):  # texts, or rows of several lengths
+            numbers = np.full([], np.nan)
         if numbers.shape != (self.condition_dim,) or not np.isfinite(numbers).all():
             raise InputError(
                 f"given: expected one condition [{self.condition_dim}] of finite "
-                f"numbers; received {short(numbers.tolist())}"
+                f"numbers; received {short(c)}"
             )
         return DecompositionVAE(
             GivenCondition(self.encoder, numbers.tolist()),
@@ -250,7 +252,7 @@ class ConditionalVAE(DecompositionVAE):
     def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         """Exports `call`, (x, c) -> posterior means, as Keras does.
 
-        `tf_decomp.export_saved_model` of `given(c)` gives all signatures.
+        `tf_decomp.export_saved_model` gives all signatures: scales, decoder, prior.
 
         Args:
             filepath: As of `keras.Model.export`.
@@ -288,7 +290,7 @@ class GivenCondition(keras.Model):
     def __init__(
         self, network: keras.Model, condition: Sequence[float], **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"dtype": network.dtype_policy, **kwargs})
         self.network, self._condition = network, list(condition)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tfd.Distribution:
