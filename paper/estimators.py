@@ -81,23 +81,12 @@ def estimator_rows(scale: str, seed: int) -> list[Row]:
         seed: Of everything.
     """
     size = _SIZES[scale]
-    return (
-        [
-            {"scale": scale, **row}
-            for latent_dim in size.latent_dims
-            for row in _case_rows(size, latent_dim, seed)
-        ]
-        + [
-            {"scale": scale, **row}
-            for latent_dim in size.latent_dims
-            for row in _related_rows(size, latent_dim, seed)
-        ]
-        + [
-            {"scale": scale, **row}
-            for latent_dim in size.latent_dims
-            for row in _learnt_rows(size, latent_dim, seed)
-        ]
-    )
+    return [
+        {"scale": scale, **row}
+        for rows_of in (_case_rows, _related_rows, _learnt_rows)
+        for latent_dim in size.latent_dims
+        for row in rows_of(size, latent_dim, seed)
+    ]
 
 
 def log_aggregates(log_densities: np.ndarray, num_data: int) -> dict[str, np.ndarray]:
@@ -137,8 +126,7 @@ def aggregate_kl(latent_dim: int) -> float:
 
 def _case_rows(size: _Size, latent_dim: int, seed: int) -> Iterator[Row]:
     rng = np.random.default_rng([seed, latent_dim])
-    spread = (_AGGREGATE_VARIANCE - _VARIANCE) ** 0.5
-    means = (spread * rng.normal(size=(size.n, latent_dim))).astype(np.float32)
+    means = _means(size.n, latent_dim, rng)
     truths = _truths(means, size, rng)
     for batch_size in size.batch_sizes:
         repetitions = int(np.clip(_PAIRS // batch_size, *size.repetitions))
@@ -172,8 +160,7 @@ def _bias_rows(
 def _related_rows(size: _Size, latent_dim: int, seed: int) -> Iterator[Row]:
     """Yields the rows of the divergences of related work, from data of their own."""
     rng = np.random.default_rng([seed, latent_dim, 1])
-    spread = (_AGGREGATE_VARIANCE - _VARIANCE) ** 0.5
-    means = (spread * rng.normal(size=(size.n, latent_dim))).astype(np.float32)
+    means = _means(size.n, latent_dim, rng)
     truths, prior = _related_truths(means, size, rng), _prior(latent_dim)
     for batch_size in size.batch_sizes:
         repetitions = int(np.clip(_PAIRS // batch_size, *size.repetitions))
@@ -191,8 +178,7 @@ def _learnt_rows(size: _Size, latent_dim: int, seed: int) -> Iterator[Row]:
     """
     rng = np.random.default_rng([seed, latent_dim, 2])
     keras.utils.set_random_seed(int(rng.integers(2**31)))
-    spread = (_AGGREGATE_VARIANCE - _VARIANCE) ** 0.5
-    means = (spread * rng.normal(size=(size.n, latent_dim))).astype(np.float32)
+    means = _means(size.n, latent_dim, rng)
     prior, everyone = _prior(latent_dim), _posterior(means)
     z = _draw(means, min(size.truth_samples, size.n), rng).z
     truths = {
@@ -336,6 +322,11 @@ def _estimates(
         "inclusive_kl": float(inclusive_kl(y, prior, _posterior(batch))),
         "dimensionwise_mmd": float(dimensionwise_mmd(z, y)),
     }
+
+
+def _means(n: int, latent_dim: int, rng: np.random.Generator) -> np.ndarray:
+    spread = (_AGGREGATE_VARIANCE - _VARIANCE) ** 0.5
+    return (spread * rng.normal(size=(n, latent_dim))).astype(np.float32)
 
 
 def _draw(means: np.ndarray, batch_size: int, rng: np.random.Generator) -> _Batch:

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tf_decomp.likelihoods import class_probabilities, likelihood_point
@@ -114,7 +113,7 @@ def endpoints(vae: DecompositionVAE) -> dict[str, tuple[Any, ...]]:
     }
     for name in _CONDITIONAL:
         found[name] = (*found[name], *condition)
-    left_out = _left_out(vae)
+    left_out = _left_out(vae, x, *condition)
     return {name: of for name, of in found.items() if name not in left_out}
 
 
@@ -124,12 +123,9 @@ def _known(decoded: tf.Tensor, *inputs: tf.Tensor) -> tf.Tensor:
     return tf.reshape(known, [-1] + [1] * (decoded.shape.rank - 1))
 
 
-def _left_out(vae: DecompositionVAE) -> tuple[str, ...]:
+def _left_out(vae: DecompositionVAE, *inputs: tf.TensorSpec) -> tuple[str, ...]:
     """Returns the signatures that the posterior does not give, and warns of them."""
-    shapes = [vae.data_shape]
-    if vae.condition_dim is not None:
-        shapes.append((vae.condition_dim,))
-    zeros = (np.zeros([1, *shape], vae.variable_dtype) for shape in shapes)
+    zeros = (tf.zeros([1, *spec.shape[1:]], spec.dtype) for spec in inputs)
     posterior = vae.encode(*zeros)
     if standard_noise(posterior) is not None:
         return ()
