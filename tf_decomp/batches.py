@@ -16,31 +16,20 @@ def is_array(x: Any) -> bool:
     return hasattr(x, "shape") and hasattr(x, "__len__")
 
 
-def batches_of(x: Any) -> Iterator[np.ndarray]:
-    """Yields the examples of each batch; of an array all at once.
-
-    Args:
-        x: An array, a data set or another iterable of batches x, (x,) or (x, y, ...).
-
-    Raises:
-        InputError: They are of several tensors, or of none that is dense.
-    """
-    for (rows,) in examples_of(x):
-        yield rows
-
-
 def examples_of(
     x: Any, c: Any = None, conditional: bool = False
 ) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yields (x,) of each batch, or (x, c) where a model is conditional.
+    """Yields (x,) of each batch, of an array all at once; or (x, c).
 
     Args:
-        x: As of `batches_of`; for a conditional model of batches (x, c).
+        x: An array, a data set or another iterable of batches x, (x,) or (x, y, ...);
+            for a conditional model of batches (x, c).
         c: Beside an array x, the conditions [n, condition_dim].
-        conditional: Whether c is wanted.
+        conditional: Whether c is wanted, because the model is conditional.
 
     Raises:
-        InputError: As of `batches_of`, or c is wanted and missing.
+        InputError: They are of several tensors, or of none that is dense; or c is
+            wanted and missing.
 
     Example:
         >>> [(rows, conditions)] = examples_of(x, c, conditional=True)
@@ -81,6 +70,23 @@ def is_conditional(model: Any) -> bool:
         model: A DecompositionVAE, or whatever encodes.
     """
     return getattr(model, "condition_dim", None) is not None
+
+
+def refuse_conditions(model: Any, c: Any) -> None:
+    """Refuses conditions for a model that takes none.
+
+    Args:
+        model: As of `is_conditional`.
+        c: What was given; None is nothing.
+
+    Raises:
+        InputError: They were given.
+    """
+    if c is not None and not is_conditional(model):
+        raise InputError(
+            "c: expected none, since the model is not conditional; received some, "
+            "leave them out or make a ConditionalVAE"
+        )
 
 
 def condition_of(batch: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tf_decomp.batches import check_conditions, is_conditional, refuse_conditions
 from tf_decomp.checks import check_whole_number
 from tf_decomp.divergences import kl_divergence
 from tf_decomp.errors import InputError
@@ -133,14 +134,18 @@ def importance_weighted_bound(
         c: Of a conditional model, [batch, condition_dim]: the bound is on log p(x|c).
 
     Raises:
-        InputError: `num_samples` is no whole number >= 1, or x is of another shape or
-            outside the likelihood's support.
+        InputError: `num_samples` is no whole number >= 1, x is of another shape or
+            outside the likelihood's support, or c is not what the model takes.
 
     Example:
         >>> importance_weighted_bound(vae, x, num_samples=100, seed=0)
     """
     check_whole_number("num_samples", num_samples, 1)
-    condition = () if c is None else (c,)
+    refuse_conditions(model, c)
+    condition: list[Any] = []
+    if is_conditional(model):
+        check_conditions("importance_weighted_bound", c, model.condition_dim, x)
+        condition = [c]
     posterior = plain(model.encode(x, *condition))
     latents = posterior.sample(num_samples, seed=stateless_seed(seed))
     x = tf.cast(x, latents.dtype)

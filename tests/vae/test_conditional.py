@@ -324,6 +324,18 @@ def test_data_of_every_kind_are_the_same(source: str) -> None:
     assert all(np.isfinite(values).all() for values in history.values())
 
 
+def test_repeated_data_count_every_pair_once() -> None:
+    """One datum under two conditions is two examples."""
+    x, c = np.repeat(X[:4], 2, axis=0), C[:8]
+    vae = make(divergence="dimensionwise_mmd", alpha=1.0)
+    vae.compile()
+    repeated = dataset(x, c, 4).repeat()
+    found = vae.evaluate_with_errors(repeated, steps=6, verbose=0)
+    expected = vae.evaluate_with_errors(x, c, batch_size=4, verbose=0)
+    assert found["kl"].n == found["divergence"].n == 8
+    assert found["kl"].value == pytest.approx(expected["kl"].value, rel=1e-5)
+
+
 def test_a_generator_trains() -> None:
     vae = make()
     vae.compile()
@@ -450,6 +462,12 @@ def test_saved_models_take_the_condition_last(tmp_path: Path) -> None:
     np.testing.assert_allclose(z, expected, rtol=1e-5, atol=1e-6)
     mean = vae.decode(z, C).mean()
     np.testing.assert_allclose(served.decode(z, C)["mean"], mean, rtol=1e-5, atol=1e-6)
+    for found in (
+        served.decode(z, unknown(C))["mean"],
+        served.encode(X, unknown(C))["loc"],
+    ):
+        assert np.isnan(found[13]).all()
+        assert np.isfinite(np.delete(found, 13, axis=0)).all()
     drawn, prior = served.generate(N, 3, C)["x"], served.sample_prior(N, 3)["z"]
     expected = vae.decode(prior, C).mean()
     np.testing.assert_allclose(drawn, expected, rtol=1e-5, atol=1e-6)
@@ -543,6 +561,14 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], tuple[str, ...]]] = {
         lambda vae: encode_data(vae, dataset(), c=C),
         ("c: expected conditions", "batches (x, c)"),
     ),
+    "importance weights": (
+        lambda vae: importance_weighted_bound(vae, X, 2),
+        ("importance_weighted_bound:", "received none"),
+    ),
+    "importance weights of one": (
+        lambda vae: importance_weighted_bound(vae, X, 2, c=C[0]),
+        ("importance_weighted_bound:", "(2,)"),
+    ),
     "bound": (
         lambda vae: marginal_log_likelihood(vae, X, 2, c=C[:3]),
         ("3 conditions for 40",),
@@ -560,11 +586,18 @@ def test_refused_in_one_line(case: str) -> None:
     one_line(caught, *named)
 
 
-def test_a_model_of_x_takes_no_conditions() -> None:
-    vae = make().given(C[0])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda vae: encode_data(vae, X, c=C),
+        lambda vae: marginal_log_likelihood(vae, X, 2, c=C),
+        lambda vae: importance_weighted_bound(vae, X, 2, c=C),
+    ],
+)
+def test_a_model_of_x_takes_no_conditions(call: Callable[[Any], Any]) -> None:
     with pytest.raises(InputError) as caught:
-        encode_data(vae, X, c=C)
-    one_line(caught, "c: expected conditions", "conditional")
+        call(make().given(C[0]))
+    one_line(caught, "c: expected none", "not conditional")
 
 
 @pytest.mark.parametrize("dim", [0, -1, 1.5, "two", None])

@@ -14,6 +14,8 @@ from tf_decomp.batches import (
     examples_of,
     is_array,
     is_conditional,
+    kind_of,
+    refuse_conditions,
     refuse_structure,
 )
 from tf_decomp.checks import (
@@ -83,13 +85,14 @@ def batches(
     """
     check_whole_number("batch_size", size, 1)
     conditional, empty = is_conditional(model), True
-    if c is not None and not (conditional and is_array(x)):
-        raise InputError(
-            "c: expected conditions beside an array x for a conditional model only; "
-            "received some; leave them out, or make data of batches (x, c)"
-        )
+    refuse_conditions(model, c)
     if is_array(x) and conditional:
         check_conditions("x", c, model.condition_dim, x)
+    elif c is not None:
+        raise InputError(
+            "c: expected conditions beside an array x; received some beside "
+            f"{kind_of(x)}, make data of batches (x, c)"
+        )
     refuse_structure("x", x, lists=False)  # a list may be of batches
     # An array may lie in a file: it is read part by part.
     whole = [(x, c)[: 1 + conditional]] if is_array(x) else None
