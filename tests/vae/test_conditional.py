@@ -613,6 +613,16 @@ def test_a_prior_with_an_encoder_of_x_is_refused() -> None:
     one_line(caught, "prior: expected one without an encoder", "VampPrior")
 
 
+@pytest.mark.parametrize("way", ["graph", "compiled"])
+def test_an_unknown_condition_stops_training(way: str) -> None:
+    """Whatever a ReLU makes of NaN."""
+    vae = make()
+    vae.compile(**WAYS[way])
+    with pytest.raises(InputError) as caught:
+        vae.fit(dataset(X, unknown(C)), verbose=0)
+    one_line(caught, "fit:", "example 13", "NaN")
+
+
 def test_an_unknown_condition_is_encoded_as_nan() -> None:
     """TensorFlow's ReLU would make a number of it."""
     vae, c = make(), unknown(C)
